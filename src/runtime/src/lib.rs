@@ -1,0 +1,10 @@
+//! The OCI runtime: command line, state, and the way from an admitted configuration to a plan for the core.
+//!
+//! Holds: the commands, the container's state on disk, cgroups, seccomp compilation, hooks, terminals.
+//! Never: `unsafe`, a thread, a network peer.
+//! Imports: `core`, `spec`, `policy`.
+//! If broken: containers are started wrongly, leak, or cannot be stopped.
+#![forbid(unsafe_code)]
+
+pub mod cgroup;
+pub mod seccomp;
