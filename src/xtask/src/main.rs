@@ -1,1 +1,53 @@
-fn main() {}
+//! `cargo xtask <verb>`: the one door for developers. Continuous integration runs the same verbs.
+//!
+//! Holds: set-up of a fresh machine, building, testing, checking, measuring, packaging.
+//! Never: anything that is installed or runs on a user's host.
+//! Imports: nothing of ours (`dist` links `runtime` for its command line, behind the feature of that name).
+//! If broken: a defect gets past the checks; no host is harmed.
+#![forbid(unsafe_code)]
+
+mod bench;
+mod bundle;
+mod command;
+mod failure;
+mod moby;
+mod setup;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::failure::Outcome;
+
+fn main() -> ExitCode {
+    match run(Xtask::parse().verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> Outcome {
+    match verb {
+        Verb::Build => workspace::build_runtime().map(drop),
+        Verb::Bench(args) => bench::run(&args),
+    }
+}
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The one door for developers of Casemate")]
+struct Xtask {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Build the release binary of `runtime`
+    Build,
+    /// Measure ours and the peers side by side in one run
+    Bench(bench::Args),
+}
