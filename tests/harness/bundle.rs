@@ -89,6 +89,13 @@ impl Bundle {
         })
     }
 
+    /// Gives the process these capabilities, in the bounding, effective and permitted sets.
+    pub fn capabilities(&mut self, names: &[&str]) -> &mut Self {
+        self.edit(|c| {
+            c["process"]["capabilities"] = json!({"bounding": names, "effective": names, "permitted": names});
+        })
+    }
+
     /// Removes a namespace from the configuration.
     pub fn without_namespace(&mut self, kind: &str) -> &mut Self {
         self.edit(|c| {

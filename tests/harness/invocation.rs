@@ -317,7 +317,8 @@ impl Output {
     #[track_caller]
     pub fn fails_saying(self, words: &[&str]) -> Self {
         assert!(!self.success(), "succeeded: {self}");
-        let said = self.stderr();
+        // Logged as text, runc's words come with their quotes escaped.
+        let said = self.stderr().replace("\\\"", "\"");
         for word in words {
             assert!(said.contains(word), "does not say {word:?}: {self}");
         }
