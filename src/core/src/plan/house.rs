@@ -1,0 +1,169 @@
+//! Housing: mounts, devices and links, made under the new root before it is entered.
+
+use std::ffi::CString;
+
+use crate::sys::mount::Change;
+
+/// A mount tree that the parent opens on the host, detached (open_tree(2)), before the birth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Where it is on the host.
+    pub path: CString,
+    /// With the mounts beneath it.
+    pub recursive: bool,
+    /// Owners are shown through these maps (Linux 5.12), beneath it too when `idmap_recursive`.
+    pub idmap: Option<super::Maps>,
+    /// The id-map covers the mounts beneath too.
+    pub idmap_recursive: bool,
+    /// Not needed unless a step falls back on it: failing to open it is not an error.
+    pub optional: bool,
+}
+
+/// A place inside the container, resolved under the root's descriptor only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct At {
+    path: CString,
+    /// Every leading part with its last component, shortest first: what is made when missing.
+    parts: Vec<(CString, CString)>,
+}
+
+impl At {
+    /// Cleans `path` (`.`, `..`, doubled slashes) and prepares its parts.
+    ///
+    /// `None` when it holds a NUL byte.
+    pub fn new(path: &str) -> Option<Self> {
+        let mut clean: Vec<&str> = Vec::new();
+        for component in path.split('/') {
+            match component {
+                "" | "." => {}
+                ".." => drop(clean.pop()),
+                name => clean.push(name),
+            }
+        }
+        let mut parts = Vec::with_capacity(clean.len());
+        let mut leading = String::new();
+        for name in clean {
+            if !leading.is_empty() {
+                leading.push('/');
+            }
+            leading.push_str(name);
+            parts.push((CString::new(leading.as_str()).ok()?, CString::new(name).ok()?));
+        }
+        let path = if leading.is_empty() { CString::new(".").ok()? } else { CString::new(leading).ok()? };
+        Some(Self { path, parts })
+    }
+
+    /// Relative to the root; `.` for the root itself.
+    pub fn path(&self) -> &CString {
+        &self.path
+    }
+
+    /// Leading parts and their last components.
+    pub fn parts(&self) -> &[(CString, CString)] {
+        &self.parts
+    }
+
+    /// The root itself.
+    pub fn is_root(&self) -> bool {
+        self.parts.is_empty()
+    }
+}
+
+/// Where a mount comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum From {
+    /// One of the plan's sources: a bind mount.
+    Tree(usize),
+    /// A new filesystem instance, fsopen(2).
+    New {
+        /// Its type, as in `/proc/filesystems`.
+        kind: CString,
+        /// fsconfig(2) parameters: key with a string, or a flag.
+        options: Vec<(CString, Option<CString>)>,
+        /// A source to bind when the kernel refuses the instance (`EPERM`, `EBUSY`).
+        fallback: Option<usize>,
+    },
+    /// The mount that is there already: only its attributes change.
+    Existing,
+}
+
+/// A mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// What is mounted.
+    pub from: From,
+    /// Where.
+    pub at: At,
+    /// Attribute and propagation changes, in order, before it becomes visible.
+    pub changes: Vec<Change>,
+    /// What the directory held before is copied into the new filesystem (`tmpcopyup`).
+    pub copy_up: bool,
+    /// As the configuration words it, for people.
+    pub shown: String,
+}
+
+/// The type of a device node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Node {
+    /// Character device.
+    Character,
+    /// Block device.
+    Block,
+    /// Named pipe.
+    Fifo,
+}
+
+/// A device node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Where.
+    pub at: At,
+    /// What kind.
+    pub node: Node,
+    /// Major and minor number.
+    pub number: (u32, u32),
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner, as ids inside the container.
+    pub owner: (u32, u32),
+    /// The host's node to bind instead: a user namespace may not make nodes.
+    pub bind: Option<usize>,
+}
+
+/// A symbolic link that is made when nothing is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Where.
+    pub at: At,
+    /// What it says.
+    pub target: CString,
+    /// An existing file is replaced.
+    pub replace: bool,
+}
+
+/// A step of housing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum House {
+    /// The root tree (the plan's first source) is attached over its own place in the new mount namespace.
+    Root {
+        /// Its place on the host.
+        path: CString,
+    },
+    /// A mount.
+    Mount(Mount),
+    /// A device node.
+    Device(Device),
+    /// A symbolic link.
+    Link(Link),
+    /// The pseudo-terminal, and `/dev/console` bound to it.
+    Console,
+    /// A directory that must be there.
+    Directory(At),
+    /// A network device of the host's that is moved in by the parent: only named here.
+    NetDevice {
+        /// Its name on the host.
+        name: String,
+        /// Its name inside.
+        inside: String,
+    },
+}

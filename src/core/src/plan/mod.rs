@@ -1,0 +1,86 @@
+//! A container's birth as plain data: what will be done, in order, and nothing that is not listed here.
+//!
+//! The runtime makes a [`Plan`] from an admitted configuration, prints it for a reviewer, and hands it to
+//! [`crate::birth`]. Each stage has step types of its own, so a step cannot stand in the wrong stage.
+
+mod furnish;
+mod house;
+mod print;
+mod process;
+mod spaces;
+
+use std::ffi::CString;
+
+pub use furnish::Furnish;
+pub use house::{At, Device, From, House, Link, Mount, Node, Source};
+pub use process::{
+    Capabilities, Filter, Groups, Hook, Identity, IoPriority, Label, Limit, MemoryPolicy, Process, Program, Terminal,
+};
+pub use spaces::{IdMap, Maps, Space, Spaces};
+
+use crate::report::{Fault, Stage};
+
+/// All steps from the birth of a process to its `execve(2)`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// The namespaces it lives in.
+    pub spaces: Spaces,
+    /// Mount trees opened on the host before the birth; steps refer to them by index.
+    pub sources: Vec<Source>,
+    /// What is set up before the root is entered.
+    pub house: Vec<House>,
+    /// The runtime has hooks to run between housing and entering (`prestart`, `createRuntime`).
+    pub pause_for_hooks: bool,
+    /// Run by the child before it enters its root (`createContainer`).
+    pub create_hooks: Vec<Hook>,
+    /// How the root is entered.
+    pub enter: Enter,
+    /// What is set up inside the root.
+    pub furnish: Vec<Furnish>,
+    /// Run by the child when it is told to start (`startContainer`).
+    pub start_hooks: Vec<Hook>,
+    /// Who the process becomes and what it runs.
+    pub process: Process,
+}
+
+/// How the new root is entered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enter {
+    /// pivot_root(2), the old root detached.
+    Pivot,
+    /// The new root moved over `/` and chroot(2): for hosts whose root is an initramfs (`--no-pivot`).
+    Move,
+    /// chroot(2) alone: a container without a mount namespace of its own.
+    Chroot(Root),
+    /// Nothing: the joined mount namespace brings its root.
+    Stay,
+}
+
+/// Marks the container's root directory: the first of the plan's sources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Root;
+
+impl Plan {
+    /// What the step was that failed, in words: the child reports only its place.
+    pub fn describe(&self, fault: &Fault) -> String {
+        let index = usize::from(fault.index);
+        let listed = match fault.stage {
+            Stage::House => self.house.get(index).map(ToString::to_string),
+            Stage::CreateHook => self.create_hooks.get(index).map(|hook| format!("createContainer hook {hook}")),
+            Stage::Furnish => self.furnish.get(index).map(ToString::to_string),
+            Stage::StartHook => self.start_hooks.get(index).map(|hook| format!("startContainer hook {hook}")),
+            Stage::Join => self.spaces.join.get(index).map(|(space, path)| {
+                format!("join {space} namespace {}", path.to_string_lossy())
+            }),
+            Stage::Limit => self.process.limits.get(index).map(|limit| format!("set {limit}")),
+            Stage::Exec => Some(format!("exec: \"{}\"", self.process.program.shown)),
+            Stage::Chdir => Some(format!("chdir to cwd (\"{}\") set in config.json failed", lossy(&self.process.cwd))),
+            _ => None,
+        };
+        listed.unwrap_or_else(|| fault.stage.to_string())
+    }
+}
+
+fn lossy(text: &CString) -> String {
+    text.to_string_lossy().into_owned()
+}

@@ -1,0 +1,58 @@
+//! execve(2) and execveat(2), and the argument vectors they read.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use rustix::io::Errno;
+
+use super::answer;
+
+/// A null-terminated vector of C strings, as execve(2) reads them; built before the birth so that the child
+/// allocates nothing.
+pub struct Vector {
+    pointers: Vec<*const libc::c_char>,
+    // Owns what `pointers` points to; CString's buffer does not move when the CString does.
+    strings: Vec<CString>,
+}
+
+impl Vector {
+    /// Takes the strings over.
+    pub fn new(strings: Vec<CString>) -> Self {
+        let mut pointers: Vec<_> = strings.iter().map(|s| s.as_ptr()).collect();
+        pointers.push(std::ptr::null());
+        Self { pointers, strings }
+    }
+
+    /// The strings, in order.
+    pub fn strings(&self) -> &[CString] {
+        &self.strings
+    }
+}
+
+/// Replaces this process's image. Returns only on failure.
+pub fn execve(path: &CStr, argv: &Vector, envp: &Vector) -> Errno {
+    // SAFETY: `path` is a C string; both vectors are null-terminated arrays of pointers to C strings that live as long
+    // as the `Vector`s, which outlive the call.
+    unsafe { libc::execve(path.as_ptr(), argv.pointers.as_ptr(), envp.pointers.as_ptr()) };
+    last()
+}
+
+/// Replaces this process's image by the file that `image` refers to (`AT_EMPTY_PATH`). Returns only on failure.
+pub fn execveat(image: BorrowedFd<'_>, argv: &Vector, envp: &Vector) -> Errno {
+    // SAFETY: as for `execve`; the empty path is a static C string and `image` is an open descriptor.
+    let value = unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            image.as_raw_fd(),
+            c"".as_ptr(),
+            argv.pointers.as_ptr(),
+            envp.pointers.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    answer(value).err().unwrap_or(Errno::NOEXEC)
+}
+
+fn last() -> Errno {
+    answer(-1).err().unwrap_or(Errno::NOEXEC)
+}

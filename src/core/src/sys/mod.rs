@@ -1,0 +1,26 @@
+//! Raw system calls: the only folder of the project where `unsafe` is allowed.
+//!
+//! One family a file, one unsafe operation a block. Everything that `rustix` offers safely is not here. Each
+//! function is safe to call: it upholds its own invariants, so that a caller can at worst be refused by the kernel.
+#![allow(unsafe_code)]
+
+pub mod clone;
+pub mod exec;
+pub mod fds;
+pub mod keyring;
+pub mod mount;
+pub mod sched;
+pub mod seccomp;
+pub mod signal;
+
+use rustix::io::Errno;
+
+/// The kernel's answer as `libc::syscall` gives it: -1 and `errno`, or a value.
+fn answer(value: libc::c_long) -> Result<libc::c_long, Errno> {
+    if value != -1 {
+        return Ok(value);
+    }
+    // SAFETY: the C library's errno location is valid for the life of the thread; nothing runs in between.
+    let errno = unsafe { *libc::__errno_location() };
+    Err(Errno::from_raw_os_error(errno))
+}
