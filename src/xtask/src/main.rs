@@ -12,6 +12,7 @@ mod command;
 mod failure;
 mod moby;
 mod setup;
+mod test;
 mod workspace;
 
 use std::process::ExitCode;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
 fn run(verb: Verb) -> Outcome {
     match verb {
         Verb::Build => workspace::build_runtime().map(drop),
+        Verb::Test(args) => test::run(&args),
         Verb::Bench(args) => bench::run(&args),
     }
 }
@@ -48,6 +50,8 @@ struct Xtask {
 enum Verb {
     /// Build the release binary of `runtime`
     Build,
+    /// Set the machine up, run every test, look for what they left behind
+    Test(test::Args),
     /// Measure ours and the peers side by side in one run
     Bench(bench::Args),
 }

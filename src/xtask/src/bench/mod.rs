@@ -60,7 +60,7 @@ pub fn run(args: &Args) -> Outcome {
     let floor = Floor::build(&bench)?;
     let hugetlb = host::Hugetlb::lend()?;
     // Containers whose runtime has left become our children: their end is seen at once, without polling.
-    rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1)).doing("become a subreaper")?;
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).doing("become a subreaper")?;
 
     let mut contenders = contender::all(&args.only, youki.as_deref(), &bench)?;
     let cases: Vec<Case> = Case::ALL.into_iter().filter(|case| case.is_among(&args.cases)).collect();

@@ -1,0 +1,61 @@
+//! What containers leave on a host when something goes wrong: compared before and after.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::command;
+use crate::failure::{Doing as _, Outcome};
+
+/// Mounts, control groups, network devices, firewall rules and state folders, one line each.
+pub struct Traces {
+    lines: BTreeSet<String>,
+}
+
+impl Traces {
+    /// Looks at the host as it is now.
+    pub fn take() -> Outcome<Self> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").doing("/proc/self/mountinfo")?;
+        let places: Vec<&str> = mounts.lines().filter_map(|line| line.split(' ').nth(4)).collect();
+        let mut lines: BTreeSet<String> = places.iter().map(|place| format!("mount {place}")).collect();
+
+        for line in mounts.lines().filter(|line| line.contains(" - cgroup")) {
+            if let Some(place) = line.split(' ').nth(4) {
+                add_groups(Path::new(place), &mut lines);
+            }
+        }
+        for folder in ["/sys/class/net", "/run/netns", "/run/casemate", "/run/runc", "/run/crun"] {
+            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+            lines.extend(entries.map(|entry| entry.path().display().to_string()));
+        }
+        for (program, args) in
+            [("nft", &["list", "tables"][..]), ("iptables-save", &[]), ("ip6tables-save", &[])]
+        {
+            lines.extend(firewall(program, args));
+        }
+        Ok(Self { lines })
+    }
+
+    /// What is here and was not there.
+    pub fn beyond(&self, before: &Self) -> Vec<String> {
+        self.lines.difference(&before.lines).cloned().collect()
+    }
+}
+
+fn add_groups(folder: &Path, lines: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            lines.insert(format!("cgroup {}", entry.path().display()));
+            add_groups(&entry.path(), lines);
+        }
+    }
+}
+
+/// Rules only: comments carry dates, and counters change by themselves.
+fn firewall(program: &str, args: &[&str]) -> Vec<String> {
+    let Some(found) = command::find(program) else { return Vec::new() };
+    let rules = command::output(Command::new(found).args(args)).unwrap_or_default();
+    let rule = |line: &str| line.starts_with("-A") || line.starts_with("table");
+    rules.lines().filter(|line| rule(line)).map(|line| format!("{program}: {line}")).collect()
+}
