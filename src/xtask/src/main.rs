@@ -8,6 +8,7 @@
 
 mod bench;
 mod bundle;
+mod check;
 mod command;
 mod failure;
 mod moby;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
 fn run(verb: Verb) -> Outcome {
     match verb {
         Verb::Build => workspace::build_runtime().map(drop),
+        Verb::Check(args) => check::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Bench(args) => bench::run(&args),
     }
@@ -50,6 +52,8 @@ struct Xtask {
 enum Verb {
     /// Build the release binary of `runtime`
     Build,
+    /// Check what the design fixes: format, lints, imports, sizes, licences, documents
+    Check(check::Args),
     /// Set the machine up, run every test, look for what they left behind
     Test(test::Args),
     /// Measure ours and the peers side by side in one run

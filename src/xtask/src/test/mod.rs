@@ -31,7 +31,10 @@ const LISTS: [&str; 2] = ["tests/harness/packages.txt", "tests/vm/packages.txt"]
 /// Runs everything; fails when a test fails or anything is left behind.
 pub fn run(args: &Args) -> Outcome {
     prepare(args.quick)?;
-    let runtime = workspace::build_runtime()?;
+    let runtime = match std::env::var_os("CASEMATE_RUNTIME") {
+        Some(chosen) => chosen.into(),
+        None => workspace::build_runtime()?,
+    };
     let skips = workspace::scratch("test")?.join("skips");
     fs::write(&skips, "").doing(skips.display())?;
 
@@ -57,7 +60,7 @@ fn prepare(quick: bool) -> Outcome {
 
 fn nextest(args: &Args, runtime: &Path, skips: &Path) -> Outcome {
     let mut cargo = workspace::cargo();
-    cargo.args(["nextest", "run", "--workspace", "--no-tests=fail"]);
+    cargo.args(["nextest", "run", "--no-tests=fail"]);
     if args.quick {
         cargo.args(["--filterset", "not binary(/^(engines|vm)/)"]);
     }
