@@ -118,7 +118,10 @@ mod tests {
     fn kernel_errors_read_as_engines_expect() {
         let error = Error::os("exec: \"/nope\"", 2);
         assert_eq!(error.to_string(), "exec: \"/nope\": no such file or directory (ENOENT)");
-        assert_eq!(error.within("start c1").to_string(), "start c1: exec: \"/nope\": no such file or directory (ENOENT)");
+        assert_eq!(
+            error.within("start c1").to_string(),
+            "start c1: exec: \"/nope\": no such file or directory (ENOENT)"
+        );
     }
 
     #[test]
