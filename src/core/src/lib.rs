@@ -5,7 +5,12 @@
 //! Imports: nothing of ours.
 //! If broken: a container leaves its confinement.
 
+pub mod birth;
 pub mod channel;
+mod child;
+pub mod image;
 pub mod plan;
+pub mod procfs;
 pub mod report;
 pub mod sys;
+pub mod userns;

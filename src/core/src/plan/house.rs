@@ -155,8 +155,8 @@ pub enum House {
     Device(Device),
     /// A symbolic link.
     Link(Link),
-    /// The pseudo-terminal, and `/dev/console` bound to it.
-    Console,
+    /// The pseudo-terminal, and the place (`/dev/console`) where its slave is bound.
+    Console(At),
     /// A directory that must be there.
     Directory(At),
     /// A network device of the host's that is moved in by the parent: only named here.

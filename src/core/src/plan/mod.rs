@@ -14,7 +14,8 @@ use std::ffi::CString;
 pub use furnish::Furnish;
 pub use house::{At, Device, From, House, Link, Mount, Node, Source};
 pub use process::{
-    Capabilities, Filter, Groups, Hook, Identity, IoPriority, Label, Limit, MemoryPolicy, Process, Program, Terminal,
+    Capabilities, Filter, Groups, Hook, Identity, IoPriority, Label, Limit, MemoryPolicy, Process, Program,
+    Terminal,
 };
 pub use spaces::{IdMap, Maps, Space, Spaces};
 
@@ -66,15 +67,21 @@ impl Plan {
         let index = usize::from(fault.index);
         let listed = match fault.stage {
             Stage::House => self.house.get(index).map(ToString::to_string),
-            Stage::CreateHook => self.create_hooks.get(index).map(|hook| format!("createContainer hook {hook}")),
+            Stage::CreateHook => {
+                self.create_hooks.get(index).map(|hook| format!("createContainer hook {hook}"))
+            }
             Stage::Furnish => self.furnish.get(index).map(ToString::to_string),
             Stage::StartHook => self.start_hooks.get(index).map(|hook| format!("startContainer hook {hook}")),
-            Stage::Join => self.spaces.join.get(index).map(|(space, path)| {
-                format!("join {space} namespace {}", path.to_string_lossy())
-            }),
+            Stage::Join => self
+                .spaces
+                .join
+                .get(index)
+                .map(|(space, path)| format!("join {space} namespace {}", path.to_string_lossy())),
             Stage::Limit => self.process.limits.get(index).map(|limit| format!("set {limit}")),
             Stage::Exec => Some(format!("exec: \"{}\"", self.process.program.shown)),
-            Stage::Chdir => Some(format!("chdir to cwd (\"{}\") set in config.json failed", lossy(&self.process.cwd))),
+            Stage::Chdir => {
+                Some(format!("chdir to cwd (\"{}\") set in config.json failed", lossy(&self.process.cwd)))
+            }
             _ => None,
         };
         listed.unwrap_or_else(|| fault.stage.to_string())

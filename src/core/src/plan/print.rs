@@ -141,7 +141,7 @@ impl fmt::Display for House {
                 write!(f, "{how} {} {kind} {major}:{minor} mode {:o}", device.at, device.mode)
             }
             Self::Link(link) => write!(f, "link {} to {}", link.at, link.target.to_string_lossy()),
-            Self::Console => f.write_str("open a pseudo-terminal, bind it at /dev/console"),
+            Self::Console(at) => write!(f, "open a pseudo-terminal, bind it at {at}"),
             Self::Directory(at) => write!(f, "directory {at}"),
             Self::NetDevice { name, inside } => write!(f, "network device {name} as {inside}"),
         }

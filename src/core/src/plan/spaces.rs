@@ -26,16 +26,8 @@ pub enum Space {
 
 impl Space {
     /// All kinds.
-    pub const ALL: [Self; 8] = [
-        Self::User,
-        Self::Mount,
-        Self::Pid,
-        Self::Network,
-        Self::Ipc,
-        Self::Uts,
-        Self::Cgroup,
-        Self::Time,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::User, Self::Mount, Self::Pid, Self::Network, Self::Ipc, Self::Uts, Self::Cgroup, Self::Time];
 
     /// The `CLONE_NEW*` flag.
     pub fn flag(self) -> u64 {

@@ -57,8 +57,7 @@ pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Birth, Errno
     // SAFETY: no CLONE_VM, so the child runs on a copy of this stack and this function returns twice as fork(2) does;
     // our programs are single-threaded, so no lock can be held by a thread that the child lacks. `args` and `pidfd`
     // outlive the call.
-    let value =
-        unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
+    let value = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
     let pid = answer(value)?;
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
         return Ok(Birth::Child);
@@ -80,4 +79,15 @@ pub fn unshare(flags: u64) -> Result<(), Errno> {
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: never returns and runs no handler; safe at any point.
     unsafe { libc::_exit(code) }
+}
+
+/// The working directory's path in the kernel's words, getcwd(2): one that the root does not contain is given without a
+/// leading slash, or not at all (`ENOENT`).
+pub fn getcwd(buffer: &mut [std::mem::MaybeUninit<u8>]) -> Result<&[u8], Errno> {
+    // SAFETY: the kernel writes at most `buffer.len()` bytes into it and returns how many.
+    let value = unsafe { libc::syscall(libc::SYS_getcwd, buffer.as_mut_ptr(), buffer.len()) };
+    let written = usize::try_from(answer(value)?).map_err(|_negative| Errno::INVAL)?;
+    let written = buffer.get(..written).ok_or(Errno::RANGE)?;
+    // SAFETY: the kernel has initialised exactly these bytes.
+    Ok(unsafe { std::slice::from_raw_parts(written.as_ptr().cast(), written.len()) })
 }

@@ -4,11 +4,13 @@
 //! function is safe to call: it upholds its own invariants, so that a caller can at worst be refused by the kernel.
 #![allow(unsafe_code)]
 
+pub mod bpf;
 pub mod clone;
 pub mod exec;
 pub mod fds;
 pub mod keyring;
 pub mod mount;
+pub mod pidfd;
 pub mod sched;
 pub mod seccomp;
 pub mod signal;

@@ -52,7 +52,8 @@ pub fn change(mount: BorrowedFd<'_>, change: Change) -> Result<(), Errno> {
     if change.set & MOUNT_ATTR_ATIME != 0 {
         clear |= MOUNT_ATTR_ATIME;
     }
-    let attr = MountAttr { attr_set: change.set, attr_clr: clear, propagation: change.propagation, userns_fd: 0 };
+    let attr =
+        MountAttr { attr_set: change.set, attr_clr: clear, propagation: change.propagation, userns_fd: 0 };
     call(mount, &attr, change.recursive)
 }
 

@@ -41,8 +41,9 @@ pub fn set_filter(program: &[Instruction], flags: u32, listen: bool) -> Result<O
     let fprog = Program { len, filter: program.as_ptr() };
     let flags = flags | if listen { NEW_LISTENER } else { 0 };
     // SAFETY: `fprog` describes `program`, both outlive the call, and the kernel copies them.
-    let value =
-        unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, std::ptr::from_ref(&fprog)) };
+    let value = unsafe {
+        libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, std::ptr::from_ref(&fprog))
+    };
     let value = answer(value)?;
     if !listen {
         return Ok(None);

@@ -1,0 +1,385 @@
+//! The parent's side of a birth: what is opened before, what is written from outside, and how the child is followed.
+
+use std::ffi::CString;
+use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{OpenTreeFlags, open_tree};
+use rustix::process::{
+    DumpableBehavior, Pid, PidfdFlags, Resource, Rlimit, WaitId, WaitIdOptions, pidfd_open, prlimit,
+    set_dumpable_behavior, waitid,
+};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::channel::{Channel, Received};
+use crate::child::{self, Hands, Tree, Vectors};
+use crate::plan::{Hook, Limit, Plan, Program, Source, Space};
+use crate::procfs::Proc;
+use crate::report::{Fault, Record, Stage};
+use crate::sys::clone::{Birth, CLONE_PARENT, clone3, exit_now};
+use crate::sys::exec::Vector;
+use crate::userns;
+
+/// What the child is born with besides its plan.
+#[derive(Debug, Default)]
+pub struct Outfit {
+    /// `tasks` files of v1 control groups, open for writing.
+    pub tasks: Vec<OwnedFd>,
+    /// A v2 control group's directory.
+    pub cgroup: Option<OwnedFd>,
+    /// A listening socket for `start`; none when the parent itself starts the child.
+    pub listener: Option<OwnedFd>,
+    /// Where the pseudo-terminal's master is sent.
+    pub console: Option<OwnedFd>,
+    /// Readable files for child-run hooks: the state while creating, and when created.
+    pub states: Option<(OwnedFd, OwnedFd)>,
+    /// Kept open until execve(2).
+    pub held: Vec<OwnedFd>,
+}
+
+/// Why a birth failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// The parent's own preparation.
+    Host {
+        /// What was being done.
+        what: String,
+        /// The kernel's reason.
+        errno: Errno,
+    },
+    /// The child's report.
+    Child(Fault),
+    /// The child is gone without a word: killed, most likely for want of memory.
+    Gone,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host { what, errno } => write!(f, "{what}: {errno}"),
+            Self::Child(fault) => write!(f, "{}: error {}", fault.stage, fault.errno),
+            Self::Gone => f.write_str("the new process died without a report"),
+        }
+    }
+}
+
+fn host(what: impl Into<String>) -> impl FnOnce(Errno) -> Failure {
+    let what = what.into();
+    move |errno| Failure::Host { what, errno }
+}
+
+/// A process that is being set up.
+#[derive(Debug)]
+pub struct Newborn {
+    /// Its id in the caller's pid namespace.
+    pub pid: Pid,
+    /// The process itself.
+    pub pidfd: OwnedFd,
+    channel: Channel,
+}
+
+/// Gives birth to a container's first process.
+///
+/// # Errors
+/// [`Failure::Host`] when something could not be opened or cloned; the child's own failures come later.
+pub fn create(plan: &Plan, outfit: Outfit) -> Result<Newborn, Failure> {
+    let proc = Proc::open().map_err(host("/proc is not a genuine procfs"))?;
+    let trees = plan.sources.iter().map(open_source).collect::<Result<Vec<_>, _>>()?;
+    let joins = plan.spaces.join.iter().map(open_space).collect::<Result<Vec<_>, _>>()?;
+    deliver(plan, outfit, trees, joins, proc, None)
+}
+
+/// Gives birth to a process that enters a running container: the one that `target` refers to.
+pub fn visit(plan: &Plan, outfit: Outfit, target: OwnedFd, spaces: Vec<Space>) -> Result<Newborn, Failure> {
+    let proc = Proc::open().map_err(host("/proc is not a genuine procfs"))?;
+    deliver(plan, outfit, Vec::new(), Vec::new(), proc, Some((target, spaces)))
+}
+
+fn deliver(
+    plan: &Plan,
+    outfit: Outfit,
+    trees: Vec<Option<Tree>>,
+    joins: Vec<OwnedFd>,
+    proc: Proc,
+    target: Option<(OwnedFd, Vec<Space>)>,
+) -> Result<Newborn, Failure> {
+    let vectors = Vectors {
+        argv: Vector::new(plan.process.program.argv.clone()),
+        envp: environment(&plan.process.program),
+        create_hooks: plan.create_hooks.iter().map(hook_vectors).collect(),
+        start_hooks: plan.start_hooks.iter().map(hook_vectors).collect(),
+    };
+    let (ours, theirs) = Channel::pair().map_err(host("make a channel"))?;
+    // An unprivileged caller writes its child's id maps, and may do so only for a process it could inspect.
+    if rustix::process::geteuid().is_root() {
+        set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(host("hide from inspection"))?;
+    }
+    let cgroup = outfit.cgroup;
+    let hands = Hands {
+        channel: theirs,
+        tasks: outfit.tasks,
+        joins,
+        target,
+        trees,
+        proc: proc.into_fd(),
+        listener: outfit.listener,
+        console: outfit.console,
+        states: outfit.states,
+        held: outfit.held,
+    };
+    let relay = plan.spaces.needs_relay() || hands.target.is_some();
+    let born = if relay {
+        through_relay(plan, &vectors, &hands, cgroup.as_ref(), ours)?
+    } else {
+        directly(plan, &vectors, &hands, cgroup.as_ref(), ours)?
+    };
+    raise_limits(born.pid, &plan.process.limits)?;
+    Ok(born)
+}
+
+fn directly(
+    plan: &Plan,
+    vectors: &Vectors,
+    hands: &Hands,
+    cgroup: Option<&OwnedFd>,
+    ours: Channel,
+) -> Result<Newborn, Failure> {
+    // A pid namespace is entered by children only, so it is joined before the birth, and left again.
+    let joined = plan.spaces.join.iter().position(|(space, _)| *space == Space::Pid);
+    let own = match joined.and_then(|index| hands.joins.get(index)) {
+        None => None,
+        Some(pid_space) => {
+            let own = Proc::open()
+                .and_then(|proc| proc.namespace(rustix::process::getpid(), "pid"))
+                .map_err(host("open own pid namespace"))?;
+            move_into_link_name_space(pid_space.as_fd(), Some(LinkNameSpaceType::ProcessID))
+                .map_err(host("join pid namespace"))?;
+            Some(own)
+        }
+    };
+    let birth =
+        clone3(new_flags(plan), cgroup.map(AsFd::as_fd)).map_err(host("clone into new namespaces"))?;
+    match birth {
+        Birth::Child => {
+            drop(ours);
+            child::live(plan, vectors, hands)
+        }
+        Birth::Parent { pid, pidfd } => {
+            if let Some(own) = own {
+                move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::ProcessID))
+                    .map_err(host("return to own pid namespace"))?;
+            }
+            Ok(Newborn { pid, pidfd, channel: ours })
+        }
+    }
+}
+
+/// A process in between joins the namespaces, gives birth to a sibling of its own, says who it is, and ends.
+fn through_relay(
+    plan: &Plan,
+    vectors: &Vectors,
+    hands: &Hands,
+    cgroup: Option<&OwnedFd>,
+    ours: Channel,
+) -> Result<Newborn, Failure> {
+    let (listen, tell) = Channel::pair().map_err(host("make a channel"))?;
+    let birth = clone3(0, cgroup.map(AsFd::as_fd)).map_err(host("clone"))?;
+    let relay = match birth {
+        Birth::Child => {
+            drop(listen);
+            relay_life(plan, vectors, hands, &tell, ours)
+        }
+        Birth::Parent { pidfd, .. } => pidfd,
+    };
+    drop(tell);
+    let said = listen.receive().map_err(host("hear from the relay process"))?;
+    waitid(WaitId::PidFd(relay.as_fd()), WaitIdOptions::EXITED)
+        .map_err(host("wait for the relay process"))?;
+    match said {
+        Received::Record(Record::Born(pid), _) => {
+            let pid = Pid::from_raw(pid).ok_or(Failure::Gone)?;
+            // Our child by CLONE_PARENT: its id cannot be reused before we reap it.
+            let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(host("open the new process"))?;
+            Ok(Newborn { pid, pidfd, channel: ours })
+        }
+        Received::Record(Record::Fault(fault), _) => Err(Failure::Child(fault)),
+        _ => Err(Failure::Gone),
+    }
+}
+
+fn relay_life(plan: &Plan, vectors: &Vectors, hands: &Hands, tell: &Channel, ours: Channel) -> ! {
+    let born = child::relay(plan, hands).and_then(|()| {
+        clone3(new_flags(plan) | CLONE_PARENT, None).map_err(|errno| Stage::Birth.fault(errno))
+    });
+    let record = match born {
+        Ok(Birth::Child) => {
+            drop(ours);
+            match hands.target {
+                Some(_) => child::enter(plan, vectors, hands),
+                None => child::live(plan, vectors, hands),
+            }
+        }
+        Ok(Birth::Parent { pid, .. }) => Record::Born(pid.as_raw_nonzero().get()),
+        Err(fault) => Record::Fault(fault),
+    };
+    exit_now(if tell.send(record).is_ok() { 0 } else { 1 })
+}
+
+/// Cgroup and time namespaces are made by the child itself, when their moment has come.
+fn new_flags(plan: &Plan) -> u64 {
+    let later = |space: &&Space| !matches!(space, Space::Cgroup | Space::Time);
+    plan.spaces.new.iter().filter(later).fold(0, |flags, space| flags | space.flag())
+}
+
+fn open_source(source: &Source) -> Result<Option<Tree>, Failure> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if source.recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    let shown = source.path.to_string_lossy();
+    let fd = match open_tree(CWD, &source.path, flags) {
+        Err(_absent) if source.optional => return Ok(None),
+        other => other.map_err(host(format!("open mount source {shown}")))?,
+    };
+    let stat = rustix::fs::statat(&fd, c"", AtFlags::EMPTY_PATH).map_err(host(format!("stat {shown}")))?;
+    if let Some(maps) = &source.idmap {
+        let space = userns::with_maps(maps)?;
+        crate::sys::mount::idmap(fd.as_fd(), space.as_fd(), source.idmap_recursive)
+            .map_err(host(format!("id-map mount source {shown}")))?;
+    }
+    Ok(Some(Tree { fd, directory: FileType::from_raw_mode(stat.st_mode) == FileType::Directory }))
+}
+
+fn open_space((space, path): &(Space, CString)) -> Result<OwnedFd, Failure> {
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(host(format!("open {space} namespace {}", path.to_string_lossy())))
+}
+
+fn environment(program: &Program) -> Vector {
+    if program.find_home {
+        Vector::with_slot(program.envp.clone(), "HOME=", "/")
+    } else {
+        Vector::new(program.envp.clone())
+    }
+}
+
+fn hook_vectors(hook: &Hook) -> (Vector, Vector) {
+    (Vector::new(hook.argv.clone()), Vector::new(hook.envp.clone()))
+}
+
+/// Raises hard limits that the child will want and, in a user namespace of its own, could not raise.
+fn raise_limits(pid: Pid, limits: &[Limit]) -> Result<(), Failure> {
+    for limit in limits {
+        let now = rustix::process::getrlimit(limit.resource);
+        let enough = now.maximum.is_none_or(|maximum| limit.hard <= maximum);
+        if enough || limit.resource == Resource::Cpu {
+            continue;
+        }
+        let raised = Rlimit { current: now.current, maximum: Some(limit.hard) };
+        prlimit(Some(pid), limit.resource, raised).map_err(host(format!("raise {limit}")))?;
+    }
+    Ok(())
+}
+
+impl Newborn {
+    /// Lets the child go on now that its id maps are written.
+    pub fn go(&self) -> Result<(), Failure> {
+        self.say(Record::Go)
+    }
+
+    /// Waits until the root filesystem is set up; hooks may run then.
+    pub fn housed(&self) -> Result<(), Failure> {
+        self.expect(Record::Housed)
+    }
+
+    /// Lets the child enter its root.
+    pub fn proceed(&self) -> Result<(), Failure> {
+        self.say(Record::Proceed)
+    }
+
+    /// Waits until the child waits to be started.
+    pub fn ready(self) -> Result<Ready, Failure> {
+        self.expect(Record::Ready)?;
+        Ok(Ready { pid: self.pid, pidfd: self.pidfd, channel: self.channel })
+    }
+
+    /// Follows a visiting process into its program; see [`follow`].
+    pub fn entered(&self, on_listener: impl FnMut(OwnedFd) -> Result<(), Failure>) -> Result<(), Failure> {
+        follow(&self.channel, on_listener)
+    }
+
+    fn say(&self, record: Record) -> Result<(), Failure> {
+        match self.channel.send(record) {
+            // It may have died of something that it told before.
+            Err(Errno::PIPE) => self.expect(record),
+            other => other.map_err(host("talk to the new process")),
+        }
+    }
+
+    fn expect(&self, record: Record) -> Result<(), Failure> {
+        expect(&self.channel, record)
+    }
+}
+
+/// A process that waits to be started.
+#[derive(Debug)]
+pub struct Ready {
+    /// Its id in the caller's pid namespace.
+    pub pid: Pid,
+    /// The process itself.
+    pub pidfd: OwnedFd,
+    channel: Channel,
+}
+
+impl Ready {
+    /// Lets the child wait for a `start` yet to come; afterwards this process may end.
+    pub fn release(self) -> Result<OwnedFd, Failure> {
+        self.channel.send(Record::Release).map_err(host("talk to the new process"))?;
+        expect(&self.channel, Record::Released)?;
+        Ok(self.pidfd)
+    }
+
+    /// Starts the program; see [`follow`].
+    pub fn start(self, on_listener: impl FnMut(OwnedFd) -> Result<(), Failure>) -> Result<OwnedFd, Failure> {
+        self.channel.send(Record::Start).map_err(host("talk to the new process"))?;
+        follow(&self.channel, on_listener)?;
+        Ok(self.pidfd)
+    }
+}
+
+/// Starts a process that waits behind `connection`; see [`follow`].
+pub fn start(
+    connection: OwnedFd,
+    on_listener: impl FnMut(OwnedFd) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let channel = Channel::from_socket(connection);
+    channel.send(Record::Start).map_err(host("talk to the waiting process"))?;
+    follow(&channel, on_listener)
+}
+
+/// Follows a process into its program: execve(2) closes the channel, a failure comes over it. A seccomp listener is
+/// given to `on_listener` as soon as it comes, since the execve itself may wait for it.
+fn follow(
+    channel: &Channel,
+    mut on_listener: impl FnMut(OwnedFd) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    loop {
+        match channel.receive().map_err(host("hear from the new process"))? {
+            Received::Closed => return Ok(()),
+            Received::Record(Record::Listener, Some(listener)) => on_listener(listener)?,
+            Received::Record(Record::Fault(fault), _) => return Err(Failure::Child(fault)),
+            Received::Record(..) => return Err(host("hear from the new process")(Errno::PROTO)),
+        }
+    }
+}
+
+fn expect(channel: &Channel, record: Record) -> Result<(), Failure> {
+    match channel.receive().map_err(host("hear from the new process"))? {
+        Received::Record(got, _) if got == record => Ok(()),
+        Received::Record(Record::Fault(fault), _) => Err(Failure::Child(fault)),
+        Received::Record(..) => Err(host("hear from the new process")(Errno::PROTO)),
+        Received::Closed => Err(Failure::Gone),
+    }
+}

@@ -1,0 +1,157 @@
+//! The child's life, in typed stages: born, housed, pivoted, stripped, waiting, sealed.
+//!
+//! From the birth on the child neither allocates nor formats: all strings and vectors were prepared by the parent, and
+//! a failure is a place in the plan and an errno. Each stage can be made only by the one before it, so the order of the
+//! steps, which is the order that keeps a container in, does not compile otherwise.
+
+mod born;
+mod console;
+mod hook;
+mod house;
+mod mounts;
+mod pivoted;
+mod program;
+mod resolve;
+mod stripped;
+mod waiting;
+
+use std::cell::{Cell, OnceCell};
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use crate::channel::Channel;
+use crate::plan::{Plan, Space};
+use crate::report::{Fault, Record};
+use crate::sys::clone::exit_now;
+use crate::sys::exec::Vector;
+
+pub(crate) use resolve::open_proc;
+
+/// A mount tree that the parent opened.
+#[derive(Debug)]
+pub struct Tree {
+    /// Its detached root.
+    pub fd: OwnedFd,
+    /// It is a directory.
+    pub directory: bool,
+}
+
+/// The descriptors that the child is born with. All are closed by execve(2).
+#[derive(Debug)]
+pub struct Hands {
+    /// To the parent.
+    pub channel: Channel,
+    /// `tasks` files of v1 control groups; the child writes itself in.
+    pub tasks: Vec<OwnedFd>,
+    /// Namespaces to join, in the plan's order.
+    pub joins: Vec<OwnedFd>,
+    /// The process whose namespaces are entered (exec), and which ones.
+    pub target: Option<(OwnedFd, Vec<Space>)>,
+    /// The plan's sources, in order.
+    pub trees: Vec<Option<Tree>>,
+    /// The host's procfs, proven genuine.
+    pub proc: OwnedFd,
+    /// Where `start` connects to.
+    pub listener: Option<OwnedFd>,
+    /// Where the pseudo-terminal's master is sent.
+    pub console: Option<OwnedFd>,
+    /// What child-run hooks read: the state while creating, and when created.
+    pub states: Option<(OwnedFd, OwnedFd)>,
+    /// Held until execve(2) and used for nothing: the lock that says "not yet started".
+    #[expect(dead_code, reason = "its being open is its use")]
+    pub held: Vec<OwnedFd>,
+}
+
+/// Argument and environment vectors, built before the birth.
+pub struct Vectors {
+    /// The program's arguments.
+    pub argv: Vector,
+    /// The program's environment.
+    pub envp: Vector,
+    /// Of the `createContainer` hooks.
+    pub create_hooks: Vec<(Vector, Vector)>,
+    /// Of the `startContainer` hooks.
+    pub start_hooks: Vec<(Vector, Vector)>,
+}
+
+/// What all stages share.
+struct Life<'a> {
+    plan: &'a Plan,
+    hands: &'a Hands,
+    vectors: &'a Vectors,
+    /// Set once `start` has connected: it, not the creator, hears of failures from then on.
+    starter: OnceCell<Channel>,
+    /// The pseudo-terminal's slave, once opened.
+    slave: OnceCell<OwnedFd>,
+    /// The new root, once attached.
+    root: OnceCell<OwnedFd>,
+    /// The candidate that was found to be a program.
+    program: Cell<usize>,
+}
+
+impl Life<'_> {
+    fn talk(&self) -> &Channel {
+        self.starter.get().unwrap_or(&self.hands.channel)
+    }
+
+    fn tree(&self, index: usize) -> Option<&Tree> {
+        self.hands.trees.get(index).and_then(Option::as_ref)
+    }
+
+    fn proc(&self) -> BorrowedFd<'_> {
+        std::os::fd::AsFd::as_fd(&self.hands.proc)
+    }
+}
+
+/// Lives a container's first process up to its execve(2).
+pub fn live(plan: &Plan, vectors: &Vectors, hands: &Hands) -> ! {
+    let life = Life {
+        plan,
+        hands,
+        vectors,
+        starter: OnceCell::new(),
+        slave: OnceCell::new(),
+        root: OnceCell::new(),
+        program: Cell::new(0),
+    };
+    let fault = born::Born::begin(&life)
+        .and_then(born::Born::house)
+        .and_then(house::Housed::enter)
+        .and_then(pivoted::Pivoted::strip)
+        .and_then(stripped::Stripped::wait)
+        .and_then(waiting::Started::seal)
+        .map_or_else(|fault| fault, waiting::Sealed::run);
+    report(&life, fault)
+}
+
+/// Lives a process that enters a running container, up to its execve(2).
+pub fn enter(plan: &Plan, vectors: &Vectors, hands: &Hands) -> ! {
+    let life = Life {
+        plan,
+        hands,
+        vectors,
+        starter: OnceCell::new(),
+        slave: OnceCell::new(),
+        root: OnceCell::new(),
+        program: Cell::new(0),
+    };
+    let fault = born::Born::begin(&life)
+        .and_then(born::Born::visit)
+        .and_then(pivoted::Pivoted::strip)
+        .and_then(stripped::Stripped::at_once)
+        .and_then(waiting::Started::seal)
+        .map_or_else(|fault| fault, waiting::Sealed::run);
+    report(&life, fault)
+}
+
+/// Joins namespaces on behalf of a process that is yet to be born.
+pub fn relay(plan: &Plan, hands: &Hands) -> Result<(), Fault> {
+    born::relay(plan, hands)
+}
+
+fn report(life: &Life<'_>, fault: Fault) -> ! {
+    match life.talk().send(Record::Fault(fault)) {
+        Ok(()) => exit_now(1),
+        // Nobody listens any more: the parent was killed, and there is nothing left to tell.
+        Err(_gone) => exit_now(2),
+    }
+}
