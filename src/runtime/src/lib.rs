@@ -7,4 +7,8 @@
 #![forbid(unsafe_code)]
 
 pub mod cgroup;
+pub mod cli;
+pub mod commands;
+pub mod log;
 pub mod seccomp;
+pub mod store;

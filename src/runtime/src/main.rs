@@ -1,1 +1,24 @@
-fn main() {}
+//! The `runtime` program: read the command line, run one command, report how it ended.
+//!
+//! Holds: the order of these three, and the exit code.
+//! Never: a decision about containers.
+//! Imports: the crate it is the program of.
+//! If broken: nothing starts.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use casemate_runtime::cli::{self, Stop};
+use casemate_runtime::{commands, log};
+
+fn main() -> ExitCode {
+    let (global, command) = match cli::parse(std::env::args_os()) {
+        Ok(parsed) => parsed,
+        Err(Stop::Print(text)) => return commands::printed(&text),
+        Err(Stop::Usage(error)) => return log::failure(&error),
+    };
+    if let Err(error) = log::open(&global) {
+        return log::failure(&error);
+    }
+    commands::run(&global, &command).unwrap_or_else(|error| log::failure(&error))
+}

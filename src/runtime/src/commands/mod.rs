@@ -1,0 +1,50 @@
+//! One file a command, and the dispatch to them.
+
+pub mod create;
+pub mod exec;
+pub mod run;
+pub mod start;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use casemate_spec::{Error, Result};
+
+use crate::cli::{Command, Global};
+
+/// Runs what was asked for.
+///
+/// # Errors
+/// The command's; its exit code goes with it ([`Error::exit_code`]).
+pub fn run(global: &Global, command: &Command) -> Result<ExitCode> {
+    match command {
+        Command::Create(args) => create::create(global, args),
+        Command::Start(args) => start::start(global, args),
+        Command::Run(args) => run::run(global, args),
+        Command::Exec(args) => exec::exec(global, args),
+        Command::Checkpoint(_) | Command::Restore(_) => Err(Error::new(
+            "checkpoint and restore",
+            "not supported: this runtime does not drive CRIU, which would have to run privileged inside the container",
+        )),
+        _ => Err(Error::new("", "this command is not there yet")),
+    }
+}
+
+/// Prints to standard output. A reader that has left early is no failure.
+///
+/// # Errors
+/// Standard output cannot be written to.
+pub fn print(text: &str) -> Result<ExitCode> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::io("write to standard output", &error))
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// [`print`] for callers that have nobody to report to.
+pub fn printed(text: &str) -> ExitCode {
+    print(text).unwrap_or_else(|error| crate::log::failure(&error))
+}
