@@ -10,6 +10,7 @@ mod bench;
 mod bundle;
 mod check;
 mod command;
+mod demo;
 mod failure;
 mod moby;
 mod setup;
@@ -37,6 +38,7 @@ fn run(verb: Verb) -> Outcome {
         Verb::Build => workspace::build_runtime().map(drop),
         Verb::Check(args) => check::run(&args),
         Verb::Test(args) => test::run(&args),
+        Verb::Demo => demo::run(),
         Verb::Bench(args) => bench::run(&args),
     }
 }
@@ -56,6 +58,8 @@ enum Verb {
     Check(check::Args),
     /// Set the machine up, run every test, look for what they left behind
     Test(test::Args),
+    /// Run a real container and show what confines it
+    Demo,
     /// Measure ours and the peers side by side in one run
     Bench(bench::Args),
 }

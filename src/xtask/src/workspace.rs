@@ -32,6 +32,14 @@ pub fn build_runtime() -> Outcome<PathBuf> {
     Ok(runtime())
 }
 
+/// `$CASEMATE_RUNTIME` where the developer has chosen a program, else a fresh release build.
+pub fn runtime_under_test() -> Outcome<PathBuf> {
+    match env::var_os("CASEMATE_RUNTIME") {
+        Some(chosen) => Ok(chosen.into()),
+        None => build_runtime(),
+    }
+}
+
 /// Cargo, at the top of the repository. What `cargo run` put into our own environment is not handed on.
 pub fn cargo() -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -31,10 +31,7 @@ const LISTS: [&str; 2] = ["tests/harness/packages.txt", "tests/vm/packages.txt"]
 /// Runs everything; fails when a test fails or anything is left behind.
 pub fn run(args: &Args) -> Outcome {
     prepare(args.quick)?;
-    let runtime = match std::env::var_os("CASEMATE_RUNTIME") {
-        Some(chosen) => chosen.into(),
-        None => workspace::build_runtime()?,
-    };
+    let runtime = workspace::runtime_under_test()?;
     let skips = workspace::scratch("test")?.join("skips");
     fs::write(&skips, "").doing(skips.display())?;
 
