@@ -11,7 +11,9 @@ mod bundle;
 mod check;
 mod command;
 mod demo;
+mod dist;
 mod failure;
+mod fuzz;
 mod moby;
 mod setup;
 mod test;
@@ -39,6 +41,8 @@ fn run(verb: Verb) -> Outcome {
         Verb::Check(args) => check::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Demo => demo::run(),
+        Verb::Dist => dist::run(),
+        Verb::Fuzz(args) => fuzz::run(&args),
         Verb::Bench(args) => bench::run(&args),
     }
 }
@@ -60,6 +64,10 @@ enum Verb {
     Test(test::Args),
     /// Run a real container and show what confines it
     Demo,
+    /// Put the binary, its man pages and completions into target/dist
+    Dist,
+    /// Run the fuzz targets
+    Fuzz(fuzz::Args),
     /// Measure ours and the peers side by side in one run
     Bench(bench::Args),
 }

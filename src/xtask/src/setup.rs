@@ -29,6 +29,9 @@ pub const TEST: &[&str] = &[
     "util-linux",
 ];
 
+/// What the virtual machines need on top; the system inside them is fetched by tests/vm/prepare.sh.
+pub const MACHINES: &[&str] = &["qemu-system-x86", "e2fsprogs"];
+
 /// A package list that a test keeps beside itself, one name a line.
 pub fn listed(file: &str) -> Outcome<Vec<String>> {
     let file = workspace::root().join(file);

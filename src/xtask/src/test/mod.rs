@@ -25,8 +25,8 @@ pub struct Args {
     nextest: Vec<String>,
 }
 
-/// Packages that only the slow tests need, kept beside those tests.
-const LISTS: [&str; 2] = ["tests/harness/packages.txt", "tests/vm/packages.txt"];
+/// Packages that only the engine tests need, kept beside those tests.
+const ENGINES: &str = "tests/harness/packages.txt";
 
 /// Runs everything; fails when a test fails or anything is left behind.
 pub fn run(args: &Args) -> Outcome {
@@ -45,11 +45,10 @@ pub fn run(args: &Args) -> Outcome {
 }
 
 fn prepare(quick: bool) -> Outcome {
-    let mut wanted: Vec<String> = setup::TEST.iter().map(|package| (*package).to_owned()).collect();
+    let machines = if quick { &[] } else { setup::MACHINES };
+    let mut wanted: Vec<String> = [setup::TEST, machines].concat().into_iter().map(str::to_owned).collect();
     if !quick {
-        for list in LISTS {
-            wanted.extend(setup::listed(list)?);
-        }
+        wanted.extend(setup::listed(ENGINES)?);
     }
     setup::packages(&wanted)?;
     setup::nextest()
