@@ -8,10 +8,14 @@
 //! Environment:
 //! - `CASEMATE_RUNTIME`: the binary under test; else the workspace's release build
 //! - `CASEMATE_ONLY`: `ours` or `reference`, to run one of the two
+//! - `CASEMATE_ENGINE_RUNTIME`: another binary in place of ours under the engines
+//! - `CASEMATE_CASE`: run only the engine cases whose name contains it
 //! - `CASEMATE_SKIPS`: a file to which every skipped test appends its name and reason
 
 mod bundle;
 mod cgroups;
+pub mod engine;
+pub mod engine_docker;
 mod invocation;
 mod leaks;
 mod rootfs;
