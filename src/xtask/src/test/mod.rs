@@ -40,7 +40,7 @@ pub fn run(args: &Args) -> Outcome {
     let left = orphans::end()?;
     let documented = if args.nextest.is_empty() { doctests() } else { Ok(()) };
     report_skips(&skips)?;
-    let clean = report_leaks(&Traces::take()?.beyond(&before), &left);
+    let clean = report_leaks(&Traces::left_since(&before)?, &left);
     tested.and(documented).and(clean)
 }
 

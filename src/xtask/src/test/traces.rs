@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use crate::command;
 use crate::failure::{Doing as _, Outcome};
@@ -22,7 +24,7 @@ impl Traces {
 
         for line in mounts.lines().filter(|line| line.contains(" - cgroup")) {
             if let Some(place) = line.split(' ').nth(4) {
-                add_groups(Path::new(place), &mut lines);
+                add_groups(Path::new(place), Path::new(""), &mut lines);
             }
         }
         for folder in ["/sys/class/net", "/run/netns", "/run/casemate", "/run/runc", "/run/crun"] {
@@ -37,17 +39,30 @@ impl Traces {
         Ok(Self { lines })
     }
 
-    /// What is here and was not there.
-    pub fn beyond(&self, before: &Self) -> Vec<String> {
-        self.lines.difference(&before.lines).cloned().collect()
+    /// What has come since and stays. The kernel takes some things down after the last process has gone, so what
+    /// is found gets a few seconds to vanish.
+    pub fn left_since(before: &Self) -> Outcome<Vec<String>> {
+        let mut left = Self::take()?.lines;
+        left.retain(|line| !before.lines.contains(line));
+        for _ in 0..10 {
+            if left.is_empty() {
+                break;
+            }
+            thread::sleep(Duration::from_millis(500));
+            let now = Self::take()?.lines;
+            left.retain(|line| now.contains(line));
+        }
+        Ok(left.into_iter().collect())
     }
 }
 
-fn add_groups(folder: &Path, lines: &mut BTreeSet<String>) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+/// By name within the hierarchy: a container has one group of the same name in each.
+fn add_groups(hierarchy: &Path, group: &Path, lines: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(hierarchy.join(group)).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            lines.insert(format!("cgroup {}", entry.path().display()));
-            add_groups(&entry.path(), lines);
+            let group = group.join(entry.file_name());
+            lines.insert(format!("cgroup /{}", group.display()));
+            add_groups(hierarchy, &group, lines);
         }
     }
 }
