@@ -230,7 +230,7 @@ impl Running {
     }
 
     fn transcript(&self) -> String {
-        format!("stdout: {}\nstderr: {}", self.stdout(), self.stderr())
+        format!("stdout: {}\nstderr: {}", shortened(self.stdout()), shortened(self.stderr()))
     }
 }
 
@@ -363,6 +363,15 @@ fn kill_group(child: &mut Child) {
 
 fn read(path: &Path) -> String {
     std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}
+
+/// Enough of it for a failure's report.
+fn shortened(text: String) -> String {
+    const MOST: usize = 4000;
+    match text.char_indices().nth(MOST) {
+        Some((cut, _)) => format!("{}… ({} bytes)", &text[..cut], text.len()),
+        None => text,
+    }
 }
 
 fn line(argv: &[OsString]) -> String {
