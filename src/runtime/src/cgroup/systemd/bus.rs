@@ -1,0 +1,199 @@
+//! A connection to systemd's manager: its private socket, or the message bus where that is not to be had.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use casemate_spec::{Error, Result};
+
+use super::wire::{Body, Message, Target, call};
+
+/// How long systemd may take for a job; starting a scope takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const MANAGER: Target = Target {
+    destination: "org.freedesktop.systemd1",
+    path: "/org/freedesktop/systemd1",
+    interface: "org.freedesktop.systemd1.Manager",
+};
+const PROPERTIES: Target = Target { interface: "org.freedesktop.DBus.Properties", ..MANAGER };
+const BUS: Target = Target {
+    destination: "org.freedesktop.DBus",
+    path: "/org/freedesktop/DBus",
+    interface: "org.freedesktop.DBus",
+};
+
+/// An authenticated connection.
+pub(super) struct Bus {
+    stream: UnixStream,
+    serial: u32,
+    end: Instant,
+}
+
+/// What systemd answers to a call that starts a job.
+pub(super) enum Job {
+    Done,
+    /// The D-Bus name of the error, and its text.
+    Refused(String, String),
+}
+
+impl Bus {
+    /// Connects to the system's manager, or to the user's own.
+    pub(super) fn connect(user: bool) -> Result<Self> {
+        let (private, public) = sockets(user)?;
+        let end = Instant::now() + PATIENCE;
+        if let Ok(stream) = UnixStream::connect(&private) {
+            let mut bus = Self { stream, serial: 0, end };
+            bus.authenticate()?;
+            return Ok(bus);
+        }
+        let what = || format!("connect to systemd at {} or {}", private.display(), public.display());
+        let stream = UnixStream::connect(&public).map_err(|e| {
+            Error::io(what(), &e)
+                .hint("use the cgroupfs driver (without --systemd-cgroup) where systemd does not run")
+        })?;
+        let mut bus = Self { stream, serial: 0, end };
+        bus.authenticate()?;
+        bus.ask(BUS, "Hello", &Body::default())?;
+        let rule = "type='signal',interface='org.freedesktop.systemd1.Manager',member='JobRemoved'";
+        bus.ask(BUS, "AddMatch", &Body::default().text(rule)?)?;
+        bus.ask(MANAGER, "Subscribe", &Body::default())?;
+        Ok(bus)
+    }
+
+    /// Calls a manager's method that answers with a job, and waits until the job is done.
+    pub(super) fn job(&mut self, member: &str, body: &Body) -> Result<Job> {
+        let serial = self.send(MANAGER, member, body)?;
+        let mut job: Option<String> = None;
+        let mut removed: Vec<Vec<String>> = Vec::new();
+        loop {
+            let message = self.receive()?;
+            match message.kind {
+                2 if message.answers == serial => job = message.texts()?.into_iter().next(),
+                3 if message.answers == serial => {
+                    let text = message.texts()?.into_iter().next().unwrap_or_default();
+                    return Ok(Job::Refused(message.error, text));
+                }
+                // Job path, unit and result; may come before the answer that names the job.
+                4 if message.member == "JobRemoved" => removed.push(message.texts()?),
+                _ => {}
+            }
+            let Some(job) = &job else { continue };
+            let Some([_path, unit, result]) =
+                removed.iter().find(|texts| texts.first() == Some(job)).map(Vec::as_slice)
+            else {
+                continue;
+            };
+            if result == "done" {
+                return Ok(Job::Done);
+            }
+            return Err(Error::new(
+                format!("systemd {member} of {unit}"),
+                format!("the job ended as {result:?}"),
+            ));
+        }
+    }
+
+    /// Calls a manager's method and gives the error's name and text when it is refused.
+    pub(super) fn manager(&mut self, member: &str, body: &Body) -> Result<Message> {
+        self.ask(MANAGER, member, body)
+    }
+
+    /// A text property of the manager.
+    pub(super) fn property(&mut self, name: &str) -> Result<String> {
+        let body = Body::default().text(MANAGER.interface)?.text(name)?;
+        let answer = self.ask(PROPERTIES, "Get", &body)?;
+        answer
+            .texts()?
+            .into_iter()
+            .next()
+            .ok_or_else(|| Error::new(format!("systemd property {name}"), "no text"))
+    }
+
+    fn ask(&mut self, target: Target, member: &str, body: &Body) -> Result<Message> {
+        let serial = self.send(target, member, body)?;
+        loop {
+            let message = self.receive()?;
+            if message.answers != serial {
+                continue;
+            }
+            if message.kind == 3 {
+                let text = message.texts()?.into_iter().next().unwrap_or_default();
+                return Err(Error::new(format!("systemd {member}"), format!("{text} ({})", message.error)));
+            }
+            return Ok(message);
+        }
+    }
+
+    /// EXTERNAL without naming a user: whose connection it is the kernel tells, also from within a user namespace.
+    fn authenticate(&mut self) -> Result<()> {
+        self.write(b"\0AUTH EXTERNAL\r\n")?;
+        let mut line = self.line()?;
+        if line.starts_with("DATA") {
+            self.write(b"DATA\r\n")?;
+            line = self.line()?;
+        }
+        if !line.starts_with("OK") {
+            return Err(Error::new("authenticate to systemd", format!("it answered {line:?}")));
+        }
+        self.write(b"BEGIN\r\n")
+    }
+
+    fn send(&mut self, target: Target, member: &str, body: &Body) -> Result<u32> {
+        self.serial = self.serial.wrapping_add(1);
+        let message = call(self.serial, target, member, body)?;
+        self.write(&message)?;
+        Ok(self.serial)
+    }
+
+    fn receive(&mut self) -> Result<Message> {
+        let mut head = [0_u8; 16];
+        self.read(&mut head)?;
+        let mut rest = vec![0_u8; Message::rest(&head)?];
+        self.read(&mut rest)?;
+        let mut whole = head.to_vec();
+        whole.append(&mut rest);
+        Message::parse(&whole)
+    }
+
+    fn line(&mut self) -> Result<String> {
+        let mut line = Vec::new();
+        let mut byte = [0_u8; 1];
+        while !line.ends_with(b"\r\n") && line.len() < 512 {
+            self.read(&mut byte)?;
+            line.extend_from_slice(&byte);
+        }
+        Ok(String::from_utf8_lossy(&line).trim_end().to_owned())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.stream.write_all(bytes).map_err(|e| Error::io("write to systemd", &e))
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Result<()> {
+        let left = self.end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let waited = self.stream.set_read_timeout(Some(left)).and_then(|()| self.stream.read_exact(buffer));
+        waited.map_err(|e| match e.kind() {
+            std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => {
+                Error::new("wait for systemd", "no answer within 30 seconds")
+            }
+            _ => Error::io("read from systemd", &e),
+        })
+    }
+}
+
+/// The private socket of the manager and that of the message bus.
+fn sockets(user: bool) -> Result<(PathBuf, PathBuf)> {
+    if !user {
+        return Ok(("/run/systemd/private".into(), "/run/dbus/system_bus_socket".into()));
+    }
+    let Some(home) = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute())
+    else {
+        return Err(Error::new("find the user's systemd", "XDG_RUNTIME_DIR is not set")
+            .hint("log in through a session of systemd-logind, or run: loginctl enable-linger"));
+    };
+    let address = std::env::var("DBUS_SESSION_BUS_ADDRESS").unwrap_or_default();
+    let named = address.split(';').find_map(|one| one.strip_prefix("unix:path=")?.split(',').next());
+    Ok((home.join("systemd/private"), named.map_or_else(|| home.join("bus"), PathBuf::from)))
+}
