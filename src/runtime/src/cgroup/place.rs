@@ -98,11 +98,11 @@ impl Layout {
         let (absolute, inner) = clean(path)?;
         let v1 = self.v1.iter().map(|h| {
             let base = if absolute { PathBuf::new() } else { h.own_below_mount()? };
-            Ok(Place::new(h, base.join(&inner)))
+            Ok::<_, Error>(Place::new(h, base.join(&inner)))
         });
         let unified = self.unified.as_ref().map(|h| {
             let base = if absolute { PathBuf::new() } else { self.unified_base(h)? };
-            Ok(Place::new(h, base.join(&inner)))
+            Ok::<_, Error>(Place::new(h, base.join(&inner)))
         });
         Ok(Placement {
             v1: v1.collect::<Result<_>>()?,

@@ -54,8 +54,8 @@ pub(super) fn place(layout: &Layout, wish: &Wish<'_>) -> Result<Placement> {
     let below = expand(&slice)?.join(&name);
     let unit = Unit { name, slice, user: wish.rootless, pure_v2: layout.is_pure_v2() };
     let base = |h: &Hierarchy| -> Result<PathBuf> { h.below_mount(&root_of_manager(h, wish.rootless)?) };
-    let v1 = layout.v1.iter().map(|h| Ok(Place::new(h, base(h)?.join(&below))));
-    let unified = layout.unified.as_ref().map(|h| Ok(Place::new(h, base(h)?.join(&below))));
+    let v1 = layout.v1.iter().map(|h| Ok::<_, Error>(Place::new(h, base(h)?.join(&below))));
+    let unified = layout.unified.as_ref().map(|h| Ok::<_, Error>(Place::new(h, base(h)?.join(&below))));
     Ok(Placement {
         v1: v1.collect::<Result<_>>()?,
         unified: unified.transpose()?,
