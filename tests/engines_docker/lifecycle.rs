@@ -1,5 +1,8 @@
 //! run, stop, kill, pause, restart, remove: and the codes and words dockerd makes of a runtime's.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
 use casemate_tests::engine::Case;
 use casemate_tests::engine_docker::{Docker, IMAGE};
 use casemate_tests::{cases, wait_until};
@@ -45,9 +48,14 @@ fn a_missing_program_is_127(docker: &Docker) {
 fn a_program_that_is_none_is_126(docker: &Docker) {
     docker.run(&[], &["/etc/passwd"]).fails_with(126).fails_saying(&["permission denied"]);
     docker.run(&[], &["/etc"]).fails_with(126);
-    // Executable, yet in no format the kernel knows.
-    let archive = "printf '\\001\\002\\003\\004' >/tmp/x; chmod 755 /tmp/x; exec env /tmp/x";
-    docker.run(&[], &["sh", "-c", archive]).fails_with(126);
+    // Executable, yet in no format the kernel knows: only execve can say so, when the container has started.
+    let dir = docker.world().make_dir("no-program");
+    fs::write(dir.join("x"), [1, 2, 3, 4]).expect("write a file");
+    fs::set_permissions(dir.join("x"), fs::Permissions::from_mode(0o755)).expect("make it executable");
+    let mount = format!("{}:/data", dir.display());
+    let output = docker.run(&["-v", &mount], &["/data/x"]);
+    assert!(!output.success(), "{output}");
+    output.fails_saying(&["exec format error"]);
 }
 
 fn a_failed_start_leaves_a_created_container(docker: &Docker) {

@@ -102,17 +102,10 @@ fn out_of_memory_of_another_process(docker: &Docker) {
     let container = docker.background("oom-child", &["-m", "32m", "--memory-swap", "32m"], script);
     wait_until("the child was killed", || container.logs().contains("survived 137"));
     assert_eq!(container.inspect("{{.State.Status}}"), "running");
-    let events = docker.ok(&[
-        "events",
-        "--since",
-        "1h",
-        "--until",
-        "0s",
-        "--filter",
-        "container=oom-child",
-        "--format",
-        "{{.Action}}",
-    ]);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time after 1970");
+    let until = (now.as_secs() + 1).to_string();
+    let filter = ["--filter", "container=oom-child", "--format", "{{.Action}}"];
+    let events = docker.ok(&[&["events", "--since", "1h", "--until", &until], &filter[..]].concat());
     assert!(events.lines().any(|line| line == "oom"), "{events}");
 }
 

@@ -8,7 +8,7 @@ pub const CASES: &[Case<Docker>] = cases![
     exec_gives_output_and_exit_code,
     exec_as_user_in_directory_with_environment,
     exec_detached_and_privileged,
-    exec_of_nothing_is_127_and_126,
+    exec_of_nothing_says_why,
     exec_on_a_terminal,
     exec_ends_with_the_container,
     run_on_a_terminal,
@@ -37,8 +37,6 @@ fn exec_as_user_in_directory_with_environment(docker: &Docker) {
     let output = container.exec(flags, show).ok();
     assert_eq!(output.text(), "1000\n1000\n1000 1001\n/var/tmp\nb c\n1\n/home/user");
     assert_eq!(container.exec(&["-u", "4321:765"], &["id"]).ok().text(), "uid=4321 gid=765 groups=765");
-    container.exec(&["-u", "nobody-knows"], &["true"]).fails_saying(&["unable to find user nobody-knows"]);
-    container.exec(&["-w", "/nosuch"], &["true"]).fails_saying(&["no such file or directory"]);
     let caps = container.exec(&["-u", "user"], &["grep", "CapEff", "/proc/self/status"]).ok().text();
     assert_eq!(caps, "CapEff:\t0000000000000000");
 }
@@ -52,17 +50,23 @@ fn exec_detached_and_privileged(docker: &Docker) {
         u64::from_str_radix(text.trim_start_matches("CapEff:\t"), 16).expect("a mask").count_ones()
     };
     assert_eq!(bits(&[]), 14, "Docker's default set");
-    assert!(bits(&["--privileged"]) > 30);
+    if docker.grants_all() {
+        assert!(bits(&["--privileged"]) > 30);
+    }
 }
 
-fn exec_of_nothing_is_127_and_126(docker: &Docker) {
+fn exec_of_nothing_says_why(docker: &Docker) {
     let container = docker.sleeper("exec-nothing", &[]);
-    // 20.10 prints the runtime's words on standard output.
-    let missing = container.exec(&[], &["nosuch"]).fails_with(127);
-    let said = format!("{}{}", missing.stdout(), missing.stderr());
-    assert!(said.contains("executable file not found in $PATH"), "{missing}");
-    container.exec(&[], &["/etc/passwd"]).fails_with(126);
-    container.exec(&[], &["/etc"]).fails_with(126);
+    // dockerd 20.10 makes 126 of every exec that does not start, and prints the runtime's words on standard output.
+    let refused = |flags: &[&str], command: &str, words: &str| {
+        let output = container.exec(flags, &[command]).fails_with(126);
+        assert!(output.stdout().contains(words), "{output}");
+    };
+    refused(&[], "nosuch", "exec: \"nosuch\": executable file not found in $PATH");
+    refused(&[], "/nosuch", "no such file or directory");
+    refused(&[], "/etc/passwd", "permission denied");
+    refused(&["-w", "/nosuch"], "true", "no such file or directory");
+    refused(&["-u", "nobody-knows"], "true", "unable to find user nobody-knows");
     container.exec(&[], &["true"]).ok();
 }
 

@@ -128,13 +128,19 @@ impl World {
         Daemon { child, log: path }
     }
 
-    /// Control groups left below those that bear the world's name, that is: left by containers.
+    /// Control groups below the world's own that bear a container's id, as long as engines make them.
     pub fn cgroups_of_containers(&self) -> Vec<PathBuf> {
         let mut left = Vec::new();
-        for hierarchy in Hierarchy::all() {
-            let own = hierarchy.mount.join(&self.id);
-            let entries = fs::read_dir(own).into_iter().flatten().flatten();
-            left.extend(entries.filter(|e| e.path().is_dir()).map(|e| e.path()));
+        let mut dirs: Vec<_> = Hierarchy::all().into_iter().map(|h| h.mount.join(&self.id)).collect();
+        while let Some(dir) = dirs.pop() {
+            let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+            for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if name.len() >= 64 && name.bytes().rev().take(64).all(|b| b.is_ascii_hexdigit()) {
+                    left.push(entry.path());
+                }
+                dirs.push(entry.path());
+            }
         }
         left
     }

@@ -4,7 +4,7 @@ use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
 use crate::engine::{Daemon, World};
-use crate::{Invocation, Output, Terminal, Value};
+use crate::{Invocation, Output, Terminal, Value, reference, skip};
 
 /// The image every case runs: busybox with all its applets.
 pub const IMAGE: &str = "busybox";
@@ -17,6 +17,7 @@ pub struct Docker {
     world: World,
     argv: Vec<String>,
     socket: PathBuf,
+    ours: bool,
 }
 
 impl Docker {
@@ -36,6 +37,7 @@ impl Docker {
         let world = World::make();
         prepare(&world);
         let dir = world.dir().display().to_string();
+        let ours = reference().is_none_or(|reference| reference.path() != runtime);
         let socket = world.dir().join("docker.sock");
         let mut argv: Vec<String> = [
             "dockerd".to_owned(),
@@ -50,7 +52,7 @@ impl Docker {
         .into();
         argv.extend(flags.iter().map(|flag| (*flag).to_owned()));
         let daemon = world.daemon("dockerd", &argv.iter().map(String::as_str).collect::<Vec<_>>());
-        let mut docker = Self { daemon, world, argv, socket };
+        let mut docker = Self { daemon, world, argv, socket, ours };
         docker.wait();
         let archive = docker.world.rootfs_archive();
         docker.command(["import", &archive.to_string_lossy(), IMAGE]).run().ok();
@@ -71,6 +73,30 @@ impl Docker {
     /// The world it lives in.
     pub fn world(&self) -> &World {
         &self.world
+    }
+
+    /// Capabilities this host lets anyone have at most.
+    ///
+    /// # Panics
+    /// When the kernel does not say.
+    pub fn bounding_set() -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").expect("read the own status");
+        let mask = status.lines().find_map(|line| line.strip_prefix("CapBnd:\t"));
+        mask.and_then(|mask| u64::from_str_radix(mask, 16).ok()).expect("a bounding set")
+    }
+
+    /// Whether a request for all capabilities can succeed. runc fails where the host withholds one; by the
+    /// runtime specification (config.md, capabilities) a runtime should not, and ours grants the others.
+    ///
+    /// Counts a skip when it cannot.
+    pub fn grants_all(&self) -> bool {
+        let last = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").unwrap_or_default();
+        let all = last.trim().parse().map_or(u64::MAX, |last: u32| (2 << last) - 1);
+        let granted = self.ours || Self::bounding_set() == all;
+        if !granted {
+            skip("this host withholds a capability, and runc then refuses --privileged");
+        }
+        granted
     }
 
     /// The end of the daemon's log.
