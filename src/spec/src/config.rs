@@ -14,6 +14,7 @@ use oci_spec::runtime::{LinuxResources, Process, Spec};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+pub(crate) use self::path::Shown;
 use self::shape::Shape;
 pub use self::tree::{MAX_DEPTH, MAX_VALUES};
 use crate::{Error, Result};

@@ -20,5 +20,5 @@ mod violation;
 pub use config::{Config, parse, parse_process, parse_resources};
 pub use error::{Error, Result};
 pub use id::ContainerId;
-pub use validate::{Host, validate};
+pub use validate::{Host, sysctl_path, validate, validate_process, validate_resources};
 pub use violation::Violation;
