@@ -5,6 +5,7 @@
 //! Imports: the crate it is the program of.
 //! If broken: nothing starts.
 #![forbid(unsafe_code)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::process::ExitCode;
 

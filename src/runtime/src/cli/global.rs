@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use casemate_spec::{Error, Result};
 use clap::{Args, ValueEnum};
 
 /// What holds for every subcommand.
@@ -38,6 +39,51 @@ pub struct Global {
     /// Accepted and ignored, as checkpoints are not supported
     #[arg(long, value_name = "PATH", hide = true)]
     pub criu: Option<PathBuf>,
+}
+
+impl Global {
+    /// Whether control groups that we may not touch are left alone.
+    pub fn is_rootless(&self) -> bool {
+        match self.rootless {
+            Rootless::True => true,
+            Rootless::False => false,
+            Rootless::Auto => !rustix::process::geteuid().is_root() || in_user_namespace(),
+        }
+    }
+
+    /// The state's root directory, absolute.
+    ///
+    /// # Errors
+    /// None is named and `XDG_RUNTIME_DIR` is needed but not set.
+    pub fn root_path(&self) -> Result<PathBuf> {
+        let path = match &self.root {
+            Some(path) => path.clone(),
+            None if !is_personal() => PathBuf::from("/run/casemate"),
+            None => match std::env::var_os("XDG_RUNTIME_DIR") {
+                Some(directory) => PathBuf::from(directory).join("casemate"),
+                None if rustix::process::geteuid().is_root() => PathBuf::from("/run/casemate"),
+                None => {
+                    return Err(Error::new("root directory", "XDG_RUNTIME_DIR is not set")
+                        .hint("name one with --root"));
+                }
+            },
+        };
+        std::path::absolute(&path)
+            .map_err(|error| Error::io(format!("root directory {}", path.display()), &error))
+    }
+}
+
+/// Whether the caller is a user rather than the host: not root, or root only of a namespace that a user made.
+/// There, as for runc, `USER=root` says that the namespace is a host's own (a container that runs containers).
+fn is_personal() -> bool {
+    !rustix::process::geteuid().is_root()
+        || (in_user_namespace() && std::env::var_os("USER").is_none_or(|user| user != "root"))
+}
+
+/// The initial user namespace maps every id to itself (user_namespaces(7)).
+fn in_user_namespace() -> bool {
+    std::fs::read_to_string("/proc/self/uid_map")
+        .is_ok_and(|map| !map.split_ascii_whitespace().eq(["0", "0", "4294967295"]))
 }
 
 /// `--log-format`.

@@ -33,7 +33,10 @@ macro_rules! commands {
         }
 
         fn with_commands(program: clap::Command) -> clap::Command {
-            program$(.subcommand(clap::Command::new($name).about($about).defer(<$arguments>::augment_args)))*
+            // The arguments' own documentation is for programmers; it must not replace the text for users.
+            program$(.subcommand(
+                clap::Command::new($name).about($about).defer(|command| <$arguments>::augment_args(command).about($about)),
+            ))*
         }
 
         impl Command {
@@ -70,7 +73,7 @@ commands! {
 
 /// The whole definition, as man page and completion generators want it.
 pub fn command() -> clap::Command {
-    let program = clap::Command::new("runtime")
+    let program = Global::augment_args(clap::Command::new("runtime"))
         .about("A security-hardened OCI container runtime")
         .version(VERSION)
         .subcommand_required(true)
@@ -82,7 +85,7 @@ pub fn command() -> clap::Command {
                 .action(clap::ArgAction::Version)
                 .help("Print the version"),
         );
-    with_commands(Global::augment_args(program))
+    with_commands(program)
 }
 
 /// Parses a command line, the program's name first.

@@ -1,9 +1,18 @@
 //! One file a command, and the dispatch to them.
 
 pub mod create;
+pub mod delete;
+pub mod events;
 pub mod exec;
+pub mod kill;
+pub mod list;
+pub mod pause;
+pub mod ps;
+pub mod resume;
 pub mod run;
 pub mod start;
+pub mod state;
+pub mod update;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -26,6 +35,15 @@ pub fn run(global: &Global, command: &Command) -> Result<ExitCode> {
             "checkpoint and restore",
             "not supported: this runtime does not drive CRIU, which would have to run privileged inside the container",
         )),
+        Command::Delete(args) => delete::delete(global, args),
+        Command::Events(args) => events::events(global, args),
+        Command::Kill(args) => kill::kill(global, args),
+        Command::List(args) => list::list(global, args),
+        Command::Pause(args) => pause::pause(global, args),
+        Command::Ps(args) => ps::ps(global, args),
+        Command::Resume(args) => resume::resume(global, args),
+        Command::State(args) => state::state(global, args),
+        Command::Update(args) => update::update(global, args),
         _ => Err(Error::new("", "this command is not there yet")),
     }
 }

@@ -6,6 +6,7 @@ use casemate_spec::Result;
 
 use super::home::missing;
 use super::{Home, Init, Lock, Phase, Record};
+use crate::cgroup::{Cgroup, Placement};
 
 /// A recorded container.
 #[derive(Debug)]
@@ -31,7 +32,8 @@ pub enum Status {
 }
 
 impl Container {
-    pub(super) fn of(home: Home, record: Record, lock: Option<Lock>) -> Self {
+    /// A container of known record; `lock` is what [`Home::lock`] gave, if it was asked.
+    pub fn of(home: Home, record: Record, lock: Option<Lock>) -> Self {
         Self { home, record, lock }
     }
 
@@ -79,6 +81,14 @@ impl Container {
         self.record.init.map_or(Ok(None), Init::open)
     }
 
+    /// Its control groups, as far as they are there; `None` when none were ever wanted.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn cgroup(&self) -> Result<Option<Cgroup>> {
+        self.record.cgroup.as_ref().map(Placement::open).transpose()
+    }
+
     /// Asks the kernel how it is.
     ///
     /// # Errors
@@ -101,6 +111,12 @@ impl Container {
         }
         if init.is_none() {
             return Ok(Status::Stopped);
+        }
+        // Before "created": what is frozen must be resumed before it can be started.
+        if let Some(cgroup) = self.cgroup()?
+            && cgroup.frozen()?
+        {
+            return Ok(Status::Paused);
         }
         if self.home.is_waiting()? {
             return Ok(Status::Created);

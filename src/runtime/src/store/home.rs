@@ -215,8 +215,8 @@ impl AsFd for Home {
     }
 }
 
-/// What engines recognise a missing container by.
-pub(super) fn missing(id: &ContainerId) -> Error {
+/// The one error for a container that is not there; engines recognise it by its words.
+pub fn missing(id: &ContainerId) -> Error {
     Error::new(id.as_str(), "container does not exist")
 }
 

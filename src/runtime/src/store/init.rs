@@ -3,11 +3,12 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use casemate_core::sys::pidfd;
 use casemate_spec::{Error, Result};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, PidfdFlags};
 
 use super::InitRecord;
 
@@ -46,18 +47,14 @@ impl Init {
         self.pid
     }
 
-    /// Sends a signal, or with `None` asks whether one could be sent.
+    /// Sends a signal by its number (0 asks whether one could be sent); says whether it was there to take it.
     ///
     /// # Errors
-    /// `ESRCH` when it has ended: "process already finished", as containerd wants to read it.
-    pub fn signal(&self, signal: Option<Signal>) -> Result<()> {
-        let sent = match signal {
-            Some(signal) => rustix::process::pidfd_send_signal(&self.pidfd, signal),
-            None => rustix::process::test_kill_process(self.pid),
-        };
-        match sent {
-            Ok(()) => Ok(()),
-            Err(Errno::SRCH) => Err(Error::new("signal init", "os: process already finished")),
+    /// pidfd_send_signal(2), `ESRCH` apart.
+    pub fn signal(&self, signal: i32) -> Result<bool> {
+        match pidfd::send_signal(self.pidfd.as_fd(), signal) {
+            Ok(()) => Ok(true),
+            Err(Errno::SRCH) => Ok(false),
             Err(error) => Err(Error::os("signal init", error.raw_os_error())),
         }
     }
@@ -151,12 +148,11 @@ mod tests {
         let start = start_time(pid).expect("proc is there").expect("it runs");
         let init = Init::open(InitRecord { pid, start_time: start }).expect("open").expect("it runs");
         assert!(!init.wait(Duration::ZERO).expect("poll"));
-        init.signal(Some(Signal::KILL)).expect("kill");
+        assert!(init.signal(9).expect("kill"));
         assert!(init.wait(Duration::from_secs(5)).expect("poll"));
         assert_eq!(start_time(pid).expect("proc is there"), None);
         assert!(Init::open(InitRecord { pid, start_time: start }).expect("open").is_none());
         child.wait().expect("reap");
-        let refused = init.signal(Some(Signal::TERM)).expect_err("it is gone");
-        assert!(refused.to_string().contains("process already finished"), "{refused}");
+        assert!(!init.signal(15).expect("ask"), "a signal reached a reaped process");
     }
 }

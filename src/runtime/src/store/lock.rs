@@ -51,6 +51,11 @@ impl Lock {
         }
     }
 
+    /// The descriptor: the lock is held until it and all its copies are closed.
+    pub fn into_fd(self) -> OwnedFd {
+        self.file
+    }
+
     /// Whether somebody holds `file` locked exclusively.
     ///
     /// # Errors

@@ -18,8 +18,11 @@ mod lock;
 mod record;
 mod root;
 
+#[cfg(test)]
+mod tests;
+
 pub use container::{Container, Status};
-pub use home::{CONFIG, Home, START_SOCKET, WAITING};
+pub use home::{CONFIG, Home, START_SOCKET, WAITING, missing};
 pub use init::{Init, start_time};
 pub use lock::Lock;
 pub use record::{InitRecord, Phase, Record};

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use casemate_spec::{ContainerId, Error, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::cgroup::Placement;
+
 /// A container as it was made. Whether it runs is asked of the kernel, not written here.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -34,7 +36,7 @@ pub struct Record {
     pub init: Option<InitRecord>,
     /// Where its control groups are; written before they are made, so that `delete` finds them in any case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cgroup: Option<serde_json::Value>,
+    pub cgroup: Option<Placement>,
     /// Whether `--systemd-cgroup` was given.
     pub systemd_cgroup: bool,
     /// Whether missing permission on control groups is forgiven.

@@ -34,7 +34,7 @@ impl Root {
     /// # Errors
     /// It cannot be made, or somebody else could change what is in it.
     pub fn open(global: &Global) -> Result<Self> {
-        let path = path_of(global)?;
+        let path = global.root_path()?;
         match Self::at(&path)? {
             Some(root) => Ok(root),
             None => {
@@ -70,7 +70,7 @@ impl Root {
     /// # Errors
     /// The root directory is unsafe, or the kernel's.
     pub fn home(global: &Global, id: &ContainerId) -> Result<Option<Home>> {
-        match Self::at(&path_of(global)?)? {
+        match Self::at(&global.root_path()?)? {
             Some(root) => Home::open(&root.directory, &root.path, id),
             None => Ok(None),
         }
@@ -99,7 +99,7 @@ impl Root {
     /// # Errors
     /// The root directory cannot be read; one that is not there is empty.
     pub fn list(global: &Global) -> Result<Vec<ContainerId>> {
-        let path = path_of(global)?;
+        let path = global.root_path()?;
         let Some(root) = Self::at(&path)? else { return Ok(Vec::new()) };
         let failed = |error: Errno| Error::os(format!("read {}", path.display()), error.raw_os_error());
         let mut ids = Vec::new();
@@ -141,6 +141,11 @@ impl Reserved {
         &self.lock
     }
 
+    /// The directory and the lock's descriptor, for a birth: the child must not inherit the lock.
+    pub fn split(self) -> (Home, OwnedFd) {
+        (self.home, self.lock.into_fd())
+    }
+
     /// Now that the container is recorded: it, still locked.
     pub fn into_container(self, record: Record) -> Container {
         Container::of(self.home, record, Some(self.lock))
@@ -160,35 +165,4 @@ fn trusted(path: &Path, directory: &OwnedFd) -> Result<()> {
         return refuse("others may write to it (mode must not exceed 0755)");
     }
     Ok(())
-}
-
-fn path_of(global: &Global) -> Result<PathBuf> {
-    let path = match &global.root {
-        Some(path) => path.clone(),
-        None if !personal() => PathBuf::from("/run/casemate"),
-        None => match std::env::var_os("XDG_RUNTIME_DIR") {
-            Some(directory) => PathBuf::from(directory).join("casemate"),
-            None if rustix::process::geteuid().is_root() => PathBuf::from("/run/casemate"),
-            None => {
-                return Err(
-                    Error::new("root directory", "XDG_RUNTIME_DIR is not set").hint("name one with --root")
-                );
-            }
-        },
-    };
-    std::path::absolute(&path)
-        .map_err(|error| Error::io(format!("root directory {}", path.display()), &error))
-}
-
-/// Whether the caller is a user rather than the host: not root, or root only of a namespace that a user made.
-/// There, as for runc, `USER=root` says that the namespace is a host's own (a container that runs containers).
-fn personal() -> bool {
-    if !rustix::process::geteuid().is_root() {
-        return true;
-    }
-    if std::env::var_os("USER").is_some_and(|user| user == "root") {
-        return false;
-    }
-    std::fs::read_to_string("/proc/self/uid_map")
-        .is_ok_and(|map| !map.split_ascii_whitespace().eq(["0", "0", "4294967295"]))
 }
