@@ -5,10 +5,17 @@
 //! Imports: `core`, `spec`, `policy`.
 //! If broken: containers are started wrongly, leak, or cannot be stopped.
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
 
 pub mod cgroup;
 pub mod cli;
 pub mod commands;
+pub mod example;
+pub mod features;
 pub mod log;
+pub mod plan;
 pub mod seccomp;
 pub mod store;
