@@ -242,7 +242,7 @@ impl Drop for Running {
     }
 }
 
-/// How a program ended, and what it wrote.
+/// How a program ended, and what it wrote. The files live as long as the test's [`crate::Bundle`].
 #[derive(Debug)]
 pub struct Output {
     argv: Vec<OsString>,

@@ -1,0 +1,154 @@
+//! SIGKILL of any `runtime` process at any instruction, then `delete --force`: nothing is left.
+//!
+//! strace kills the runtime as it enters its n-th system call; between two calls nothing outside its own memory
+//! changes, so the calls are all the instants there are. Ours alone: the reference makes no such promise.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use casemate_tests::{Bundle, Runtime, json, ours, skip};
+
+/// How many instants one command is killed at; they are spread evenly over its calls.
+const INSTANTS: usize = 40;
+
+/// A container with something of everything that could be left: mounts, limits, a hook, a terminal's devpts.
+fn bundle(rt: &Runtime) -> Bundle {
+    let mut bundle = Bundle::new(rt);
+    bundle.args(&["/bin/sleep", "1000"]);
+    bundle.mount("/dev/pts", "devpts", "devpts", &["newinstance"]);
+    bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["ro"]);
+    bundle.edit(|c| {
+        c["linux"]["resources"] = json!({"memory": {"limit": 64 << 20}, "pids": {"limit": 50},
+                                         "devices": [{"allow": false, "access": "rwm"}]});
+        c["linux"]["maskedPaths"] = json!(["/proc/keys"]);
+        c["hooks"] = json!({"createRuntime": [{"path": "/bin/true"}]});
+    });
+    bundle
+}
+
+fn has_strace() -> bool {
+    std::process::Command::new("strace").arg("-V").output().is_ok_and(|output| output.status.success())
+}
+
+/// How many system calls the command makes: the most any one of its processes does when children are followed.
+fn count(bundle: &Bundle, args: &[&str], follow: bool) -> usize {
+    let trace = bundle.dir().join("trace");
+    let mut strace = vec!["strace", "-o", trace.to_str().unwrap()];
+    strace.extend(follow.then_some("-f"));
+    bundle.command(args).via(strace).run();
+    let text = fs::read_to_string(&trace).unwrap();
+    if !follow {
+        return text.lines().count();
+    }
+    let mut calls = BTreeMap::new();
+    for line in text.lines() {
+        *calls.entry(line.split(' ').next().unwrap_or_default().to_owned()).or_insert(0) += 1;
+    }
+    calls.into_values().max().unwrap_or(0)
+}
+
+/// Kills the command at every chosen instant; `prepare` makes what it works on, `after` looks at what it left.
+fn sweep(args: &[&str], follow: bool, prepare: impl Fn(&Bundle), after: impl Fn(&Bundle)) {
+    if !has_strace() {
+        return skip("strace is not installed");
+    }
+    let rt = ours();
+    let mut bundle = bundle(&rt);
+    let id = bundle.id().to_owned();
+    let args: Vec<&str> = args.iter().map(|arg| if *arg == "ID" { id.as_str() } else { arg }).collect();
+    prepare(&bundle);
+    let calls = count(&bundle, &args, follow);
+    bundle.delete_force().ok();
+    assert!(calls > 5, "{args:?} makes {calls} calls");
+    for instant in instants(calls) {
+        prepare(&bundle);
+        let inject = format!("inject=all:signal=KILL:when={instant}");
+        let mut strace = vec!["strace", "-o", "/dev/null", "-e", &inject];
+        strace.extend(follow.then_some("-f"));
+        bundle.command(&args).via(strace).run();
+        after(&bundle);
+        let deleted = bundle.delete_force();
+        assert!(deleted.success(), "after a kill at call {instant} of {calls}: {deleted}");
+        let left = casemate_tests::find_leaks(bundle.id(), bundle.dir(), &bundle.state_dir());
+        assert!(left.is_empty(), "left behind by a kill at call {instant} of {calls} of {args:?}: {left:#?}");
+    }
+    // The id is free again, and nothing that was interrupted stands in the way.
+    bundle.edit(|c| c["process"]["args"] = json!(["/bin/true"]));
+    bundle.run().ok();
+}
+
+fn instants(calls: usize) -> impl Iterator<Item = usize> {
+    let most = INSTANTS.min(calls);
+    (0..most).map(move |n| 1 + n * calls / most)
+}
+
+#[test]
+fn create() {
+    sweep(&["create", "ID"], false, |_| (), |_| ());
+}
+
+/// With its children followed, the container's first process is killed too, wherever it has come to.
+#[test]
+fn create_and_the_first_process() {
+    sweep(&["create", "ID"], true, |_| (), |_| ());
+}
+
+#[test]
+fn run_detached() {
+    sweep(&["run", "-d", "ID"], false, |_| (), |_| ());
+}
+
+#[test]
+fn start() {
+    let prepare = |bundle: &Bundle| drop(bundle.create().ok());
+    sweep(&["start", "ID"], false, prepare, |_| ());
+}
+
+#[test]
+fn delete() {
+    let prepare = |bundle: &Bundle| {
+        bundle.run_detached().ok();
+        bundle.kill("KILL").ok();
+        bundle.wait_status("stopped");
+    };
+    sweep(&["delete", "ID"], false, prepare, |_| ());
+}
+
+#[test]
+fn delete_force() {
+    let prepare = |bundle: &Bundle| drop(bundle.run_detached().ok());
+    sweep(&["delete", "--force", "ID"], false, prepare, |_| ());
+}
+
+#[test]
+fn exec_leaves_the_container_usable() {
+    let prepare = |bundle: &Bundle| drop(bundle.run_detached().ok());
+    let after = |bundle: &Bundle| {
+        assert_eq!(bundle.status(), "running");
+        bundle.exec(&["true"]).ok();
+    };
+    sweep(&["exec", "ID", "true"], true, prepare, after);
+}
+
+#[test]
+fn pause_and_update() {
+    let prepare = |bundle: &Bundle| drop(bundle.run_detached().ok());
+    sweep(&["pause", "ID"], false, prepare, |_| ());
+    sweep(&["update", "--memory", "80000000", "ID"], false, prepare, |bundle| {
+        assert_eq!(bundle.status(), "running");
+    });
+}
+
+#[test]
+fn kills_by_the_clock() {
+    let rt = ours();
+    let bundle = bundle(&rt);
+    for tick in 0..60 {
+        let run = bundle.command(["run", bundle.id()]).spawn();
+        std::thread::sleep(std::time::Duration::from_micros(tick * 400));
+        run.signal(rustix::process::Signal::KILL);
+        run.wait();
+        bundle.delete_force().ok();
+        bundle.assert_clean();
+    }
+}
