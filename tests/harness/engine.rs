@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{Hierarchy, Invocation, make_rootfs, sweep, wait_until};
+use crate::{Hierarchy, Invocation, json, make_rootfs, sweep, wait_until};
 
 /// Namespaces, a scratch directory and a name for control groups; everything in it dies with it.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub struct World {
 }
 
 static SERIAL: AtomicU32 = AtomicU32::new(0);
+/// The full name of the image in [`World::image_archive`].
+pub const IMAGE: &str = "localhost/busybox:latest";
 const PREFIX: &str = "/tmp/cm-engine-";
 
 impl World {
@@ -164,11 +166,48 @@ impl World {
         if !archive.exists() {
             let rootfs = self.make_dir("rootfs");
             make_rootfs(&rootfs);
-            let args =
-                ["-C", &rootfs.to_string_lossy(), "--numeric-owner", "-cf", &archive.to_string_lossy(), "."];
-            self.outside("tar").args(args).run().ok();
+            self.archive(&rootfs, &archive);
         }
         archive
+    }
+
+    /// An image of one layer in the form `docker save` writes, named `busybox:latest` in full.
+    ///
+    /// # Panics
+    /// When `tar` or `sha256sum` fails.
+    pub fn image_archive(&self) -> PathBuf {
+        let archive = self.dir.join("image.tar");
+        if archive.exists() {
+            return archive;
+        }
+        let layer = self.rootfs_archive();
+        let digest = self.outside("sha256sum").arg(&layer).run().ok().text();
+        let digest = digest.split(' ').next().unwrap_or_default();
+        let image = self.make_dir("image");
+        fs::copy(&layer, image.join("layer.tar")).expect("copy the layer");
+        let config = json!({
+            "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
+            "os": "linux",
+            "config": {"Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": ["sh"]},
+            "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{digest}")]},
+        });
+        let manifest = json!([{"Config": "config.json", "RepoTags": [IMAGE], "Layers": ["layer.tar"]}]);
+        for (name, value) in [("config.json", config), ("manifest.json", manifest)] {
+            fs::write(image.join(name), value.to_string()).expect("write the image's descriptions");
+        }
+        self.archive(&image, &archive);
+        archive
+    }
+
+    fn archive(&self, dir: &Path, archive: &Path) {
+        self.outside("tar")
+            .args(["--numeric-owner", "-cf"])
+            .arg(archive)
+            .arg("-C")
+            .arg(dir)
+            .arg(".")
+            .run()
+            .ok();
     }
 }
 
