@@ -37,6 +37,7 @@ fn main() -> ExitCode {
 
 fn run(verb: Verb) -> Outcome {
     match verb {
+        Verb::Setup => test::prepare(false),
         Verb::Build => workspace::build_runtime().map(drop),
         Verb::Check(args) => check::run(&args),
         Verb::Test(args) => test::run(&args),
@@ -56,6 +57,8 @@ struct Xtask {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Install what every other verb needs
+    Setup,
     /// Build the release binary of `runtime`
     Build,
     /// Check what the design fixes: format, lints, imports, sizes, licences, documents

@@ -60,12 +60,13 @@ fn linters(violations: &mut Violations) {
         }
     };
     attempt("format", workspace::cargo().args(["fmt", "--all", "--check"]));
-    let everything = ["clippy", "--workspace", "--all-targets", "--all-features", "--quiet", "--"];
+    let everything =
+        ["clippy", "--workspace", "--all-targets", "--all-features", "--keep-going", "--quiet", "--"];
     attempt("clippy", workspace::cargo().args(everything).args(["-D", "warnings"]));
 
     // Tests may panic, that is how they fail; so this pass looks at the programs alone.
     let mut strict = workspace::cargo();
-    strict.args(["clippy", "--lib", "--bins", "--quiet"]);
+    strict.args(["clippy", "--lib", "--bins", "--keep-going", "--quiet"]);
     strict.args(PRIVILEGED.iter().flat_map(|room| ["--package", room])).arg("--");
     strict.args(PANICS.iter().flat_map(|lint| ["-D".to_owned(), format!("clippy::{lint}")]));
     attempt("no panic in privileged crates", &mut strict);

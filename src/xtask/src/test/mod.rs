@@ -44,7 +44,8 @@ pub fn run(args: &Args) -> Outcome {
     tested.and(documented).and(clean)
 }
 
-fn prepare(quick: bool) -> Outcome {
+/// Installs what the tests need; `quick` leaves out the engines and the virtual machines.
+pub fn prepare(quick: bool) -> Outcome {
     let machines = if quick { &[] } else { setup::MACHINES };
     let mut wanted: Vec<String> = [setup::TEST, machines].concat().into_iter().map(str::to_owned).collect();
     if !quick {
