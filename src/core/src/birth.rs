@@ -37,6 +37,8 @@ pub struct Outfit {
     pub states: Option<(OwnedFd, OwnedFd)>,
     /// Kept open until execve(2).
     pub held: Vec<OwnedFd>,
+    /// Not for the child: closed in it at once, and held by the parent as long as it holds the [`Newborn`].
+    pub parent_only: Vec<OwnedFd>,
 }
 
 /// Why a birth failed.
@@ -77,7 +79,15 @@ pub struct Newborn {
     pub pid: Pid,
     /// The process itself.
     pub pidfd: OwnedFd,
+    parents: Parents,
+}
+
+/// The parent's own descriptors: dropped by every child.
+#[derive(Debug)]
+struct Parents {
     channel: Channel,
+    #[expect(dead_code, reason = "its being open is its use")]
+    held: Vec<OwnedFd>,
 }
 
 /// Gives birth to a container's first process.
@@ -116,6 +126,7 @@ fn deliver(
     if rustix::process::geteuid().is_root() {
         set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(host("hide from inspection"))?;
     }
+    let ours = Parents { channel: ours, held: outfit.parent_only };
     let cgroup = outfit.cgroup;
     let hands = Hands {
         channel: theirs,
@@ -144,7 +155,7 @@ fn directly(
     vectors: &Vectors,
     hands: &Hands,
     cgroup: Option<&OwnedFd>,
-    ours: Channel,
+    ours: Parents,
 ) -> Result<Newborn, Failure> {
     // A pid namespace is entered by children only, so it is joined before the birth, and left again.
     let joined = plan.spaces.join.iter().position(|(space, _)| *space == Space::Pid);
@@ -171,7 +182,7 @@ fn directly(
                 move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::ProcessID))
                     .map_err(host("return to own pid namespace"))?;
             }
-            Ok(Newborn { pid, pidfd, channel: ours })
+            Ok(Newborn { pid, pidfd, parents: ours })
         }
     }
 }
@@ -182,7 +193,7 @@ fn through_relay(
     vectors: &Vectors,
     hands: &Hands,
     cgroup: Option<&OwnedFd>,
-    ours: Channel,
+    ours: Parents,
 ) -> Result<Newborn, Failure> {
     let (listen, tell) = Channel::pair().map_err(host("make a channel"))?;
     let birth = clone3(0, cgroup.map(AsFd::as_fd)).map_err(host("clone"))?;
@@ -202,14 +213,14 @@ fn through_relay(
             let pid = Pid::from_raw(pid).ok_or(Failure::Gone)?;
             // Our child by CLONE_PARENT: its id cannot be reused before we reap it.
             let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(host("open the new process"))?;
-            Ok(Newborn { pid, pidfd, channel: ours })
+            Ok(Newborn { pid, pidfd, parents: ours })
         }
         Received::Record(Record::Fault(fault), _) => Err(Failure::Child(fault)),
         _ => Err(Failure::Gone),
     }
 }
 
-fn relay_life(plan: &Plan, vectors: &Vectors, hands: &Hands, tell: &Channel, ours: Channel) -> ! {
+fn relay_life(plan: &Plan, vectors: &Vectors, hands: &Hands, tell: &Channel, ours: Parents) -> ! {
     let born = child::relay(plan, hands).and_then(|()| {
         clone3(new_flags(plan) | CLONE_PARENT, None).map_err(|errno| Stage::Birth.fault(errno))
     });
@@ -302,16 +313,16 @@ impl Newborn {
     /// Waits until the child waits to be started.
     pub fn ready(self) -> Result<Ready, Failure> {
         self.expect(Record::Ready)?;
-        Ok(Ready { pid: self.pid, pidfd: self.pidfd, channel: self.channel })
+        Ok(Ready { pid: self.pid, pidfd: self.pidfd, parents: self.parents })
     }
 
     /// Follows a visiting process into its program; see [`follow`].
     pub fn entered(&self, on_listener: impl FnMut(OwnedFd) -> Result<(), Failure>) -> Result<(), Failure> {
-        follow(&self.channel, on_listener)
+        follow(&self.parents.channel, on_listener)
     }
 
     fn say(&self, record: Record) -> Result<(), Failure> {
-        match self.channel.send(record) {
+        match self.parents.channel.send(record) {
             // It may have died of something that it told before.
             Err(Errno::PIPE) => self.expect(record),
             other => other.map_err(host("talk to the new process")),
@@ -319,7 +330,7 @@ impl Newborn {
     }
 
     fn expect(&self, record: Record) -> Result<(), Failure> {
-        expect(&self.channel, record)
+        expect(&self.parents.channel, record)
     }
 }
 
@@ -330,21 +341,21 @@ pub struct Ready {
     pub pid: Pid,
     /// The process itself.
     pub pidfd: OwnedFd,
-    channel: Channel,
+    parents: Parents,
 }
 
 impl Ready {
     /// Lets the child wait for a `start` yet to come; afterwards this process may end.
     pub fn release(self) -> Result<OwnedFd, Failure> {
-        self.channel.send(Record::Release).map_err(host("talk to the new process"))?;
-        expect(&self.channel, Record::Released)?;
+        self.parents.channel.send(Record::Release).map_err(host("talk to the new process"))?;
+        expect(&self.parents.channel, Record::Released)?;
         Ok(self.pidfd)
     }
 
     /// Starts the program; see [`follow`].
     pub fn start(self, on_listener: impl FnMut(OwnedFd) -> Result<(), Failure>) -> Result<OwnedFd, Failure> {
-        self.channel.send(Record::Start).map_err(host("talk to the new process"))?;
-        follow(&self.channel, on_listener)?;
+        self.parents.channel.send(Record::Start).map_err(host("talk to the new process"))?;
+        follow(&self.parents.channel, on_listener)?;
         Ok(self.pidfd)
     }
 }

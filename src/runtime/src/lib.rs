@@ -10,12 +10,16 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+pub mod birth;
 pub mod cgroup;
 pub mod cli;
 pub mod commands;
 pub mod example;
 pub mod features;
+pub mod hooks;
 pub mod log;
+pub mod netdevice;
+pub mod notify;
 pub mod plan;
 pub mod seccomp;
 pub mod store;

@@ -7,8 +7,8 @@ use casemate_spec::{Error, Result};
 
 use super::kill::SIGKILL;
 use crate::cli::{DeleteArgs, Global};
-use crate::log;
-use crate::store::{Container, Init, Root, Status, missing};
+use crate::{hooks, log};
+use crate::store::{CONFIG, Container, Init, Root, Status, missing};
 
 /// How long a killed init may take to die; one in an uninterruptible wait may take for ever.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -58,7 +58,12 @@ pub fn destroy(container: Container, force: bool) -> Result<ExitCode> {
     }
     let id = container.home().id().clone();
     end(&container, init.as_ref()).map_err(|error| error.within(&id))?;
+    // Read first, run last: the hooks come after the container is gone, and so is its copy of the configuration.
+    let spec = container.home().read(CONFIG)?.and_then(|bytes| casemate_spec::parse(&bytes).ok());
     container.home().remove()?;
+    if let Some(config) = spec {
+        hooks::run_poststop(&config.spec, container.record());
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,6 +7,7 @@ pub mod exec;
 pub mod kill;
 pub mod list;
 pub mod pause;
+mod process_of;
 pub mod ps;
 pub mod resume;
 pub mod run;

@@ -1,15 +1,83 @@
-//! `start`.
+//! `start`: lets a created container's program run.
 
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::ExitCode;
 
+use casemate_core::birth::{self, Failure};
 use casemate_spec::{Error, Result};
+use oci_spec::runtime::Spec;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
+use crate::birth::explain;
 use crate::cli::{Global, IdArgs};
+use crate::hooks::{self, State};
+use crate::notify;
+use crate::plan::{self, Context};
+use crate::store::{CONFIG, Container, Home, Record, Root, START_SOCKET, Status};
 
 /// Runs the command.
 ///
 /// # Errors
-/// Always, until the core is there.
-pub fn start(_global: &Global, _args: &IdArgs) -> Result<ExitCode> {
-    Err(Error::new("start", "this build has no core"))
+/// The container is not in the state created, or its program cannot be run.
+pub fn start(global: &Global, args: &IdArgs) -> Result<ExitCode> {
+    let container = Root::locked(global, &args.id)?;
+    match container.status()? {
+        Status::Created => {}
+        Status::Stopped => return Err(Error::new("", "cannot start a container that has stopped")),
+        Status::Running | Status::Paused => return Err(Error::new("", "cannot start an already running container")),
+        Status::Creating => return Err(Error::new("", "cannot start a container in the creating state")),
+    }
+    let home = container.home();
+    let bytes = home.read(CONFIG)?.ok_or_else(|| Error::new("config.json", "the container has lost its copy"))?;
+    let spec = casemate_spec::parse(&bytes)?.spec;
+    let pid = container.record().init.map_or(0, |init| init.pid);
+    let connection = connected(home)?;
+    let mut trouble = None;
+    birth::start(connection, |listener| give(&spec, container.record(), pid, &listener, &mut trouble))
+        .map_err(|failure| trouble.take().unwrap_or_else(|| words(&spec, &container, failure)))?;
+    hooks::run_poststart(&spec, container.record());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Hands a seccomp listener to its agent; the reason why it could not be is kept for whoever explains the failure.
+pub fn give(
+    spec: &Spec,
+    record: &Record,
+    pid: i32,
+    listener: &OwnedFd,
+    trouble: &mut Option<Error>,
+) -> Result<(), Failure> {
+    let Some(profile) = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) else { return Ok(()) };
+    let state = State::new(record, "created", Some(pid));
+    notify::hand_over(profile, &record.oci_version, pid, &state, listener).map_err(|error| {
+        *trouble = Some(error);
+        Failure::Gone
+    })
+}
+
+fn connected(home: &Home) -> Result<OwnedFd> {
+    let failed = |errno: Errno| match errno {
+        Errno::CONNREFUSED | Errno::NOENT => Error::new("start", "the container's init has ended"),
+        errno => Error::os("connect to the waiting init", errno.raw_os_error()),
+    };
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).map_err(failed)?;
+    let path = format!("/proc/self/fd/{}/{START_SOCKET}", home.as_fd().as_raw_fd());
+    connect(&socket, &SocketAddrUnix::new(path).map_err(failed)?).map_err(failed)?;
+    Ok(socket)
+}
+
+/// The plan was the creator's; what it said of the last steps is in the configuration too.
+fn words(spec: &Spec, container: &Container, failure: Failure) -> Error {
+    let context = Context {
+        id: container.home().id(),
+        bundle: &container.record().bundle,
+        placement: None,
+        no_pivot: false,
+        new_keyring: false,
+        preserve_fds: 0,
+        in_user_namespace: false,
+        keep_groups: false,
+    };
+    plan::visit(spec, &context).map_or_else(|error| error, |plan| explain(&plan, failure))
 }

@@ -47,6 +47,11 @@ impl Init {
         self.pid
     }
 
+    /// Its descriptor alone.
+    pub fn into_fd(self) -> OwnedFd {
+        self.pidfd
+    }
+
     /// Sends a signal by its number (0 asks whether one could be sent); says whether it was there to take it.
     ///
     /// # Errors

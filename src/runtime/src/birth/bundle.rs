@@ -1,0 +1,116 @@
+//! A bundle: read once, judged once.
+
+use std::ffi::{CString, OsString};
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use casemate_policy::{Admitted, HostFacts, Policy, judge};
+use casemate_spec::{Config, Error, Result};
+use oci_spec::runtime::LinuxNamespaceType;
+
+use crate::cli::Global;
+use crate::log;
+
+/// A bundle whose configuration was admitted.
+#[derive(Debug)]
+pub struct Bundle {
+    /// Its absolute path.
+    pub path: PathBuf,
+    /// `config.json` as it was read.
+    pub bytes: Vec<u8>,
+    /// What passed the gate.
+    pub admitted: Admitted,
+}
+
+impl Bundle {
+    /// Reads and judges the bundle in `path`, by default the current directory.
+    ///
+    /// # Errors
+    /// There is none, it is malformed, or the policy refuses it.
+    pub fn open(global: &Global, path: Option<&Path>) -> Result<Self> {
+        let path = path.unwrap_or(Path::new("."));
+        let absolute = std::fs::canonicalize(path)
+            .map_err(|error| Error::io(format!("bundle {}", path.display()), &error))?;
+        let file = absolute.join("config.json");
+        let bytes = read(&file)?;
+        let admitted = judged(global, casemate_spec::parse(&bytes)?)?;
+        Ok(Self { path: absolute, bytes, admitted })
+    }
+}
+
+impl Bundle {
+    /// Whether its process wants a terminal.
+    pub fn wants_terminal(&self) -> bool {
+        let process = self.admitted.config().spec.process().as_ref();
+        process.and_then(|process| process.terminal()).unwrap_or(false)
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let limit = casemate_spec::config::MAX_BYTES as u64;
+    let failed = |error: std::io::Error| {
+        let shown = Error::io(format!("open {}", path.display()), &error);
+        match error.kind() {
+            std::io::ErrorKind::NotFound => shown.hint("runtime spec writes an example; --bundle names another directory"),
+            _ => shown,
+        }
+    };
+    let file = File::open(path).map_err(failed)?;
+    let mut bytes = Vec::new();
+    // One byte more than may be, so that a larger file is seen to be larger.
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
+
+/// Judges a configuration under the policy of the command line.
+///
+/// # Errors
+/// An unknown policy, or everything that stands against the configuration.
+pub fn judged(global: &Global, config: Config) -> Result<Admitted> {
+    for ignored in &config.ignored {
+        log::debug(format_args!("config.json: ignored {ignored}"));
+    }
+    let policy: Policy = global.policy.parse()?;
+    let host = HostFacts { host: super::outside::host(global) };
+    judge(config, &policy, &host).map_err(Error::from)
+}
+
+/// Runs this program again from a file that the container cannot reach, unless its user namespace keeps it from ours
+/// anyhow.
+///
+/// # Errors
+/// No such file can be had.
+pub fn keep_out_of_reach(admitted: &Admitted) -> Result<()> {
+    if maps_us_away(admitted) {
+        return Ok(());
+    }
+    let arguments = std::env::args_os().map(c_string).collect::<Result<Vec<_>>>()?;
+    let environment = std::env::vars_os()
+        .map(|(mut key, value)| {
+            key.push("=");
+            key.push(value);
+            c_string(key)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    casemate_core::image::out_of_reach(arguments, environment)
+        .map_err(|errno| Error::os("keep the runtime's own file out of the container's reach", errno.raw_os_error()))
+}
+
+/// A container of a new user namespace that does not map root, who owns our file, cannot write to it.
+fn maps_us_away(admitted: &Admitted) -> bool {
+    let Some(linux) = admitted.config().spec.linux() else { return false };
+    let fresh = linux.namespaces().iter().flatten().any(|namespace| {
+        namespace.typ() == LinuxNamespaceType::User && namespace.path().is_none()
+    });
+    let maps = linux.uid_mappings().as_deref().unwrap_or_default();
+    let owner = rustix::fs::stat("/proc/self/exe").map(|stat| (stat.st_uid, stat.st_mode));
+    // Group and others must not write either.
+    let Ok((owner, mode)) = owner else { return false };
+    fresh && mode & 0o022 == 0 && maps.iter().all(|m| owner < m.host_id() || owner - m.host_id() >= m.size())
+}
+
+fn c_string(text: OsString) -> Result<CString> {
+    CString::new(text.into_vec()).map_err(|_nul| Error::new("command line", "it holds a NUL byte"))
+}

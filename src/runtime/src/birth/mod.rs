@@ -1,0 +1,296 @@
+//! How `create` and `run` bring a container's first process into the world, and take everything back when that fails.
+
+mod bundle;
+mod failure;
+mod foreground;
+mod outside;
+mod terminal;
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use casemate_core::birth::{self, Newborn, Outfit, Ready};
+use casemate_core::plan::{House, Plan};
+use casemate_core::procfs::Proc;
+use casemate_core::sys::fds::seal_from;
+use casemate_policy::Admitted;
+use casemate_spec::{ContainerId, Error, Result};
+use oci_spec::runtime::LinuxResources;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
+use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+
+pub use bundle::{Bundle, judged, keep_out_of_reach};
+pub use failure::explain;
+pub use foreground::{Foreground, follow};
+pub use outside::{keeps_groups, set_oom_score, write_pid_file};
+pub use terminal::Console;
+
+use crate::cgroup::{Cgroup, Layout, Placement, Wish};
+use crate::cli::{BirthArgs, Global};
+use crate::plan::{self, Context};
+use crate::store::{CONFIG, Home, InitRecord, Phase, Record, Root, START_SOCKET, start_time};
+use crate::{hooks, log};
+
+/// A container whose first process waits to be started.
+#[derive(Debug)]
+pub struct Born {
+    /// Its directory.
+    pub home: Home,
+    /// What is recorded of it.
+    pub record: Record,
+    /// The process.
+    pub ready: Ready,
+    /// What was admitted.
+    pub admitted: Admitted,
+    /// What was done, for words.
+    pub plan: Plan,
+}
+
+/// Who will start the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Starter {
+    /// A `start` yet to come.
+    Later,
+    /// This process, at once.
+    Now,
+}
+
+/// Brings a container up to the point where it waits.
+///
+/// # Errors
+/// Anything on the way; what had been made is then removed again.
+pub fn bear(
+    global: &Global,
+    args: &BirthArgs,
+    id: &ContainerId,
+    starter: Starter,
+    console: Option<OwnedFd>,
+    bundle: Bundle,
+) -> Result<Born> {
+    let Bundle { path, bytes, admitted } = bundle;
+    let spec = &admitted.config().spec;
+    let linux = spec.linux().as_ref();
+    let rootless = outside::is_rootless(global);
+    let wish = Wish {
+        id,
+        path: linux.and_then(|linux| linux.cgroups_path().as_deref()),
+        systemd: global.systemd_cgroup,
+        rootless,
+    };
+    let placement = Layout::discover()?.place(&wish)?;
+    let context = Context {
+        id,
+        bundle: &path,
+        placement: Some(&placement),
+        no_pivot: args.no_pivot,
+        new_keyring: !args.no_new_keyring,
+        preserve_fds: preserved(args.preserve_fds),
+        in_user_namespace: outside::in_user_namespace(),
+        keep_groups: outside::keeps_groups(linux),
+    };
+    let plan = plan::plan(&admitted, &context)?;
+    let record = new_record(global, id, &path, &admitted, &placement, rootless)?;
+    let (home, lock) = Root::open(global)?.reserve(id)?.split();
+    let mut carrier = Carrier { home, record, cgroup: None, newborn: None, hooked: false };
+    let load = Load {
+        plan: &plan,
+        placement: &placement,
+        resources: linux.and_then(|linux| linux.resources().as_ref()),
+        admitted: &admitted,
+        bytes: &bytes,
+        starter,
+        pid_file: args.pid_file.as_deref(),
+    };
+    let carried = carrier.carry(&load, lock, console);
+    match carried {
+        Ok(ready) => Ok(Born { home: carrier.home, record: carrier.record, ready, admitted, plan }),
+        Err(error) => {
+            carrier.undo(&admitted);
+            Err(error)
+        }
+    }
+}
+
+fn new_record(
+    global: &Global,
+    id: &ContainerId,
+    bundle: &Path,
+    admitted: &Admitted,
+    placement: &Placement,
+    rootless: bool,
+) -> Result<Record> {
+    let spec = &admitted.config().spec;
+    let rootfs = match spec.root() {
+        Some(root) => bundle.join(root.path()),
+        None => PathBuf::from("/"),
+    };
+    Ok(Record {
+        version: Record::VERSION,
+        id: id.to_string(),
+        oci_version: spec.version().clone(),
+        bundle: bundle.to_owned(),
+        rootfs: std::fs::canonicalize(&rootfs).unwrap_or(rootfs),
+        created: log::now(),
+        owner: rustix::process::geteuid().as_raw(),
+        annotations: spec.annotations().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
+        phase: Phase::Creating,
+        init: None,
+        cgroup: Some(placement.clone()),
+        systemd_cgroup: global.systemd_cgroup,
+        rootless,
+        policy: admitted.policy().name().to_owned(),
+    })
+}
+
+/// What a birth is made from.
+struct Load<'a> {
+    plan: &'a Plan,
+    placement: &'a Placement,
+    resources: Option<&'a LinuxResources>,
+    admitted: &'a Admitted,
+    bytes: &'a [u8],
+    starter: Starter,
+    pid_file: Option<&'a Path>,
+}
+
+/// What exists so far, for taking it back.
+struct Carrier {
+    home: Home,
+    record: Record,
+    cgroup: Option<Cgroup>,
+    newborn: Option<OwnedFd>,
+    hooked: bool,
+}
+
+impl Carrier {
+    fn carry(&mut self, load: &Load<'_>, lock: OwnedFd, console: Option<OwnedFd>) -> Result<Ready> {
+        // Recorded before anything is made, so that `delete` finds it however this process ends.
+        self.home.save(&self.record)?;
+        self.home.write(CONFIG, load.bytes)?;
+        let cgroup = self.cgroup.insert(load.placement.create(load.resources)?);
+        let entry = cgroup.entry()?;
+        let states = hooks::state_files(load.plan)?;
+        let mut outfit = Outfit {
+            tasks: entry.tasks,
+            cgroup: entry.unified,
+            console,
+            states: states.as_ref().map(hooks::StateFiles::for_child).transpose()?,
+            parent_only: vec![lock],
+            ..Outfit::default()
+        };
+        if load.starter == Starter::Later {
+            outfit.listener = Some(listener(&self.home)?);
+            outfit.held.push(self.home.make_waiting()?);
+        }
+        let newborn = birth::create(load.plan, outfit).map_err(|failure| explain(load.plan, failure))?;
+        self.newborn = Some(rustix::io::fcntl_dupfd_cloexec(&newborn.pidfd, 0).map_err(os("duplicate pidfd"))?);
+        let pid = newborn.pid.as_raw_nonzero().get();
+        self.record.init = start_time(pid)?.map(|start_time| InitRecord { pid, start_time });
+        self.home.save(&self.record)?;
+        self.settle(load, &newborn, states)?;
+        let ready = newborn.ready().map_err(|failure| explain(load.plan, failure))?;
+        self.record.phase = Phase::Created;
+        self.home.save(&self.record)?;
+        if let Some(path) = load.pid_file {
+            outside::write_pid_file(path, pid)?;
+        }
+        Ok(ready)
+    }
+
+    /// Everything that is done to the newborn from outside.
+    fn settle(&mut self, load: &Load<'_>, newborn: &Newborn, states: Option<hooks::StateFiles>) -> Result<()> {
+        let pid = newborn.pid.as_raw_nonzero().get();
+        let failed = |failure| explain(load.plan, failure);
+        let oci = load.admitted.config().spec.process().as_ref();
+        if let Some(cgroup) = self.cgroup.take() {
+            self.cgroup = Some(cgroup.adopt(pid)?);
+        }
+        let proc = Proc::open().map_err(os("open /proc"))?;
+        if let Some(score) = oci.and_then(|process| process.oom_score_adj()) {
+            outside::set_oom_score(&proc, newborn.pid, score, self.record.rootless)?;
+        }
+        if let Some(states) = states {
+            states.fill(&self.record, pid)?;
+        }
+        if let Some(maps) = &load.plan.spaces.maps {
+            outside::write_maps(&proc, newborn.pid, maps, load.plan)?;
+            newborn.go().map_err(failed)?;
+        }
+        if load.plan.pause_for_hooks {
+            newborn.housed().map_err(failed)?;
+            for step in &load.plan.house {
+                if let House::NetDevice { name, inside } = step {
+                    crate::netdevice::move_into(name, inside, &newborn.pidfd, newborn.pid, &proc)?;
+                }
+            }
+            self.hooked = true;
+            hooks::run_before_pivot(&load.admitted.config().spec, &self.record)?;
+            newborn.proceed().map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the newborn and removes what was made. The failure that led here is what people need to read; what goes
+    /// wrong now is only logged.
+    fn undo(self, admitted: &Admitted) {
+        let mut problems = Vec::new();
+        if let Some(pidfd) = &self.newborn {
+            match pidfd_send_signal(pidfd, Signal::KILL) {
+                Ok(()) | Err(Errno::SRCH) => {}
+                Err(errno) => problems.push(Error::os("kill the new process", errno.raw_os_error())),
+            }
+            if let Err(errno) = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED) {
+                problems.push(Error::os("wait for the new process", errno.raw_os_error()));
+            }
+        }
+        if let Some(cgroup) = &self.cgroup {
+            problems.extend(cgroup.remove().err());
+        }
+        if self.hooked {
+            hooks::run_poststop(&admitted.config().spec, &self.record);
+        }
+        problems.extend(self.home.remove().err());
+        for problem in problems {
+            log::warn(format_args!("undo create: {problem}"));
+        }
+    }
+}
+
+fn os(what: &'static str) -> impl Fn(Errno) -> Error {
+    move |errno| Error::os(what, errno.raw_os_error())
+}
+
+/// The socket that `start` connects to. A path beneath our descriptor: the directory's own may be longer than an
+/// address can be (unix(7): 108 bytes).
+fn listener(home: &Home) -> Result<OwnedFd> {
+    let failed = os("make start.sock");
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).map_err(&failed)?;
+    let path = format!("/proc/self/fd/{}/{START_SOCKET}", home.as_fd().as_raw_fd());
+    let address = SocketAddrUnix::new(path).map_err(&failed)?;
+    bind(&socket, &address).map_err(&failed)?;
+    listen(&socket, 4).map_err(&failed)?;
+    Ok(socket)
+}
+
+/// `--preserve-fds` and the descriptors of socket activation (sd_listen_fds(3)).
+pub fn preserved(asked: u32) -> u32 {
+    let activation = std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse::<u32>().ok()).unwrap_or(0);
+    asked.saturating_add(activation)
+}
+
+/// Keeps from the container what our caller left open, and makes sure of what it is promised: the number of a
+/// descriptor that is not there would go to one of ours.
+///
+/// # Errors
+/// A promised descriptor is not open.
+pub fn keep_descriptors(asked: u32) -> Result<()> {
+    let first = i32::try_from(preserved(asked)).unwrap_or(i32::MAX).saturating_add(3);
+    seal_from(first).map_err(os("mark descriptors close-on-exec"))?;
+    for number in 3..3_u32.saturating_add(preserved(asked)) {
+        if !Path::new(&format!("/proc/self/fd/{number}")).exists() {
+            return Err(Error::new("--preserve-fds", format!("file descriptor {number} is not open")));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! What is done to a newborn process from outside, and what the host lets us do.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+
+use casemate_core::plan::{IdMap, Maps, Plan};
+use casemate_core::procfs::Proc;
+use casemate_core::userns;
+use casemate_spec::{Error, Host, Result};
+use oci_spec::runtime::Linux;
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+use crate::cli::{Global, Rootless};
+use crate::log;
+
+/// Whether missing permission on control groups is forgiven.
+pub fn is_rootless(global: &Global) -> bool {
+    match global.rootless {
+        Rootless::True => true,
+        Rootless::False => false,
+        Rootless::Auto => !rustix::process::geteuid().is_root() || in_user_namespace(),
+    }
+}
+
+/// Whether root here is not root of the host.
+pub fn in_user_namespace() -> bool {
+    if !rustix::process::geteuid().is_root() {
+        return true;
+    }
+    // The initial namespace maps every id to itself (user_namespaces(7)).
+    std::fs::read_to_string("/proc/self/uid_map")
+        .is_ok_and(|map| !map.split_ascii_whitespace().eq(["0", "0", "4294967295"]))
+}
+
+/// What the gate needs to know of this host.
+pub fn host(global: &Global) -> Host {
+    Host { rootless: is_rootless(global) && !rustix::process::geteuid().is_root(), ..Host::default() }
+}
+
+/// An unprivileged caller that maps only itself must deny setgroups(2) (user_namespaces(7)).
+pub fn keeps_groups(linux: Option<&Linux>) -> bool {
+    let gids = linux.and_then(|linux| linux.gid_mappings().as_deref()).unwrap_or_default();
+    !rustix::process::geteuid().is_root() && maps_only_self(&crate::plan::id_maps(gids), rustix::process::getegid().as_raw())
+}
+
+fn maps_only_self(maps: &[IdMap], own: u32) -> bool {
+    matches!(maps, [one] if one.count == 1 && one.outside == own)
+}
+
+/// Writes the id maps, by newuidmap(1) and newgidmap(1) where an unprivileged caller maps more than itself.
+pub fn write_maps(proc: &Proc, pid: Pid, maps: &Maps, plan: &Plan) -> Result<()> {
+    let failed = |errno: Errno| {
+        Error::os("write id maps", errno.raw_os_error())
+            .hint("the ids must belong to the caller: /etc/subuid and /etc/subgid list them")
+    };
+    if rustix::process::geteuid().is_root() {
+        return userns::write(proc, pid, maps).map_err(failed);
+    }
+    let own = Maps { uids: Vec::new(), gids: Vec::new() };
+    let mut direct = own;
+    if maps_only_self(&maps.uids, rustix::process::geteuid().as_raw()) {
+        direct.uids.clone_from(&maps.uids);
+    } else {
+        by_helper("newuidmap", pid, &maps.uids)?;
+    }
+    if maps_only_self(&maps.gids, rustix::process::getegid().as_raw()) {
+        userns::deny_setgroups(proc, pid).map_err(failed)?;
+        direct.gids.clone_from(&maps.gids);
+    } else {
+        by_helper("newgidmap", pid, &maps.gids)?;
+    }
+    debug_assert!(plan.spaces.maps.is_some());
+    userns::write(proc, pid, &direct).map_err(failed)
+}
+
+fn by_helper(program: &str, pid: Pid, maps: &[IdMap]) -> Result<()> {
+    let mut command = Command::new(program);
+    command.arg(pid.as_raw_nonzero().to_string());
+    for map in maps {
+        command.args([map.inside.to_string(), map.outside.to_string(), map.count.to_string()]);
+    }
+    let missing = |error: std::io::Error| {
+        Error::io(program, &error).hint("the package uidmap brings newuidmap and newgidmap")
+    };
+    let output = command.output().map_err(missing)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(Error::new(program, String::from_utf8_lossy(&output.stderr).trim().to_owned())
+        .hint("/etc/subuid and /etc/subgid must give the ids to the caller"))
+}
+
+/// Sets the weight by which the kernel chooses whom to kill for memory (proc_pid_oom_score_adj(5)).
+pub fn set_oom_score(proc: &Proc, pid: Pid, score: i32, rootless: bool) -> Result<()> {
+    match proc.write(pid, "oom_score_adj", score.to_string().as_bytes()) {
+        Ok(()) => Ok(()),
+        Err(errno @ (Errno::ACCESS | Errno::PERM)) if rootless => {
+            log::warn(format_args!("process.oomScoreAdj {score} is not ours to set: {errno}"));
+            Ok(())
+        }
+        Err(errno) => Err(Error::os(format!("set process.oomScoreAdj to {score}"), errno.raw_os_error())
+            .hint("lowering it needs CAP_SYS_RESOURCE")),
+    }
+}
+
+/// Writes a pid file whole, or leaves it as it was.
+pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
+    let failed = |error: std::io::Error| Error::io(format!("write pid file {}", path.display()), &error);
+    let name = path.file_name().ok_or_else(|| Error::new(format!("pid file {}", path.display()), "it has no name"))?;
+    let next = path.with_file_name(format!(".{}", name.to_string_lossy()));
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(&next)
+        .map_err(failed)?;
+    file.write_all(pid.to_string().as_bytes()).map_err(failed)?;
+    std::fs::rename(&next, path).map_err(failed)
+}
