@@ -5,7 +5,7 @@
 //!
 //! Environment:
 //! - `CASEMATE_VM_RUNTIME`: `runc` or `crun`, to prove the cases on a peer (Debian's, inside the image)
-//! - `CASEMATE_VM_ONLY`: run only the cases whose `group/name` contains this
+//! - `CASEMATE_VM_ONLY`: run only the cases whose `group/name` contains one of these words (commas between)
 
 mod machine;
 

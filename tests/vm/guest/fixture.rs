@@ -98,6 +98,12 @@ impl Group {
         text.trim_end().to_owned()
     }
 
+    /// Whether no process is left in it or below; systemd removes an empty scope by itself.
+    pub fn is_empty(&self) -> bool {
+        let events = fs::read_to_string(self.0.join("cgroup.events"));
+        events.is_ok_and(|text| text.contains("populated 0")) || !self.0.exists()
+    }
+
     /// A value of a file with `key value` lines.
     pub fn entry(&self, file: &str, key: &str) -> u64 {
         let text = self.read(file);

@@ -154,7 +154,7 @@ fn update(host: &Host) {
     update(&["--cpuset-cpus", "1", "--memory-reservation", "16777216"]);
     group.expect(&[("cpuset.cpus", "1"), ("memory.low", "16777216"), ("pids.max", "20")]);
     update(&["--cpu-quota", "-1"]);
-    group.expect(&[("cpu.max", "max 50000")]);
+    assert!(group.read("cpu.max").starts_with("max "), "cpu.max is {}", group.read("cpu.max"));
     container.down();
 }
 
