@@ -157,6 +157,21 @@ impl World {
         self.inside(["mount", "--bind", &own.to_string_lossy(), path]).run().ok();
     }
 
+    /// Puts a device node that anyone may open in place of one of the host, as udev would have it; seen only
+    /// inside. Nothing happens where the host has none.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn replace_device(&self, path: &str, major: u32, minor: u32) {
+        if !Path::new(path).exists() {
+            return;
+        }
+        let own = self.make_dir("replaced").join(path.replace('/', "-"));
+        let own = own.to_string_lossy();
+        self.inside(["mknod", "-m", "666", &own, "c", &major.to_string(), &minor.to_string()]).run().ok();
+        self.inside(["mount", "--bind", &own, path]).run().ok();
+    }
+
     /// A root filesystem as a tar archive.
     ///
     /// # Panics
