@@ -22,7 +22,9 @@ fn answer(value: libc::c_long) -> Result<libc::c_long, Errno> {
     if value != -1 {
         return Ok(value);
     }
-    // SAFETY: the C library's errno location is valid for the life of the thread; nothing runs in between.
-    let errno = unsafe { *libc::__errno_location() };
+    // SAFETY: takes nothing; gives this thread's errno location.
+    let location = unsafe { libc::__errno_location() };
+    // SAFETY: that location is valid for the life of the thread, and nothing has run since the call that failed.
+    let errno = unsafe { *location };
     Err(Errno::from_raw_os_error(errno))
 }

@@ -17,24 +17,45 @@ const NAMES: [&str; 41] = [
     "CHECKPOINT_RESTORE",
 ];
 
-/// The sets as bit masks; none asked for is none given.
-pub(super) fn sets(capabilities: Option<&LinuxCapabilities>) -> Capabilities {
+/// The sets as bit masks, as far as the kernel will give them; none asked for is none given.
+///
+/// What cannot be granted is warned of and left out ("the runtime SHOULD NOT fail", config.md, "Linux Process"). With
+/// `limited`, what this process may itself is the limit; a user namespace brings every capability over itself.
+pub(super) fn sets(capabilities: Option<&LinuxCapabilities>, limited: bool) -> Capabilities {
     let Some(capabilities) = capabilities else { return Capabilities::default() };
-    let permitted = mask(capabilities.permitted().as_ref());
-    let inheritable = mask(capabilities.inheritable().as_ref());
+    let own = if limited { own_permitted() } else { u64::MAX };
+    let granted = |set: &str, asked: Option<&HashSet<Capability>>| {
+        let asked = mask(asked);
+        if asked & !own != 0 {
+            log::warn(format_args!("{set} capabilities {} are not ours to give", names(asked & !own)));
+        }
+        asked & own
+    };
+    let permitted = granted("permitted", capabilities.permitted().as_ref());
+    let inheritable = granted("inheritable", capabilities.inheritable().as_ref());
     let ambient = mask(capabilities.ambient().as_ref());
     // The kernel raises only what is permitted and inheritable; engines list more, and runc passes over it.
     let possible = ambient & permitted & inheritable;
     if possible != ambient {
-        log::debug(format_args!("ambient capabilities {:#x} are not inheritable and stay off", ambient & !possible));
+        log::debug(format_args!("ambient capabilities {} are not inheritable and stay off", names(ambient & !possible)));
     }
     Capabilities {
         bounding: mask(capabilities.bounding().as_ref()),
-        effective: mask(capabilities.effective().as_ref()),
+        effective: mask(capabilities.effective().as_ref()) & permitted,
         permitted,
         inheritable,
         ambient: possible,
     }
+}
+
+/// A kernel that does not tell will refuse what it does not give.
+fn own_permitted() -> u64 {
+    rustix::thread::capabilities(None).map_or(u64::MAX, |sets| sets.permitted.bits())
+}
+
+fn names(mask: u64) -> String {
+    let in_mask = NAMES.iter().enumerate().filter(|(number, _)| mask & (1 << number) != 0);
+    in_mask.map(|(_, name)| *name).collect::<Vec<_>>().join(",")
 }
 
 fn mask(set: Option<&HashSet<Capability>>) -> u64 {

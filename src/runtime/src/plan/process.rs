@@ -9,7 +9,7 @@ use casemate_core::sys::sched::SchedAttr;
 use casemate_core::sys::seccomp::Instruction;
 use casemate_spec::{Error, Result};
 use oci_spec::runtime::{
-    IOPriorityClass, Linux, LinuxMemoryPolicy, LinuxPersonalityDomain, LinuxSchedulerFlag, LinuxSchedulerPolicy,
+    IOPriorityClass, Linux, LinuxMemoryPolicy, LinuxNamespaceType, LinuxPersonalityDomain, LinuxSchedulerFlag, LinuxSchedulerPolicy,
     MemoryPolicyFlagType, MemoryPolicyModeType, PosixRlimitType, Process as OciProcess, Scheduler,
 };
 use rustix::process::Resource;
@@ -42,7 +42,7 @@ pub fn process(oci: &OciProcess, linux: Option<&Linux>, context: &Context<'_>) -
             },
             umask: user.umask(),
         },
-        capabilities: capabilities::sets(oci.capabilities().as_ref()),
+        capabilities: capabilities::sets(oci.capabilities().as_ref(), !has_user_namespace(linux)),
         limits: oci.rlimits().iter().flatten().map(|l| limit(l.typ(), l.soft(), l.hard())).collect(),
         no_new_privs: oci.no_new_privileges().unwrap_or(false),
         scheduler: oci.scheduler().as_ref().map(scheduler),
@@ -69,6 +69,11 @@ pub fn process(oci: &OciProcess, linux: Option<&Linux>, context: &Context<'_>) -
         filter: linux.and_then(|l| l.seccomp().as_ref()).map(filter).transpose()?,
         preserve_fds: context.preserve_fds,
     })
+}
+
+fn has_user_namespace(linux: Option<&Linux>) -> bool {
+    let namespaces = linux.and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
+    namespaces.iter().any(|namespace| namespace.typ() == LinuxNamespaceType::User)
 }
 
 fn program(oci: &OciProcess) -> Result<Program> {
