@@ -112,11 +112,16 @@ impl Denied {
 
 impl fmt::Display for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, violation) in self.violations.iter().enumerate() {
+        // More than anybody reads at once; all of them are in `violations`.
+        const SHOWN: usize = 20;
+        for (index, violation) in self.violations.iter().take(SHOWN).enumerate() {
             let separator = if index == 0 { "" } else { "; " };
             write!(f, "{separator}{violation}")?;
         }
-        Ok(())
+        match self.violations.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
+        }
     }
 }
 
@@ -142,3 +147,6 @@ pub fn judge(config: Config, policy: &Policy, host: &HostFacts) -> Result<Admitt
         Policy::Oci => Ok(Admitted { config, policy: *policy, changes: Vec::new() }),
     }
 }
+
+#[cfg(test)]
+mod tests;

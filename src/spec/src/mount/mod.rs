@@ -53,3 +53,6 @@ pub mod superblock {
     /// Timestamps are written lazily.
     pub const LAZYTIME: u64 = 1 << 25;
 }
+
+#[cfg(test)]
+mod tests;
