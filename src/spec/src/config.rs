@@ -69,7 +69,7 @@ fn read<T: for<'de> Deserialize<'de>>(
     complete: fn(&mut Map<String, Value>),
 ) -> Result<(T, Vec<String>)> {
     if bytes.len() > MAX_BYTES {
-        return Err(fault::too_large(bytes.len(), MAX_BYTES));
+        return Err(fault::too_large(MAX_BYTES));
     }
     let mut notes = Vec::new();
     let mut value = tree::read(bytes, &mut notes).map_err(|e| fault::syntax(&e))?;

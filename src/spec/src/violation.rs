@@ -11,7 +11,7 @@ pub struct Violation {
     pub rule: &'static str,
     /// Where in the configuration, as a path such as `process.args[2]`.
     pub field: String,
-    /// What the configuration says there.
+    /// What the configuration says there; empty when it says nothing and must.
     pub asked: String,
     /// What would have been accepted there.
     pub allowed: String,
@@ -21,7 +21,10 @@ pub struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: expected {}, found {}", self.field, self.allowed, self.asked)?;
+        match self.asked.as_str() {
+            "" => write!(f, "{}: is required and missing: {}", self.field, self.allowed)?,
+            asked => write!(f, "{}: expected {}, found {asked}", self.field, self.allowed)?,
+        }
         match &self.remedy {
             Some(remedy) => write!(f, " ({remedy})"),
             None => Ok(()),

@@ -70,8 +70,8 @@ fn one_line(text: &str) -> String {
 }
 
 /// The document was too large to look into.
-pub fn too_large(found: usize, most: usize) -> Error {
-    Error::new("", format!("the document has {found} bytes, more than {most}"))
+pub fn too_large(most: usize) -> Error {
+    Error::new("", format!("the document has more than {most} bytes"))
 }
 
 /// The document is not an object at all.

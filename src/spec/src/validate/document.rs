@@ -9,7 +9,7 @@ pub(super) fn check(spec: &Spec, findings: &mut Findings) {
         findings.add("oci/version", "ociVersion", "a version 1.x.y", shown(spec.version()));
     }
     match spec.root() {
-        None => findings.add("oci/root", "root", "the container's root filesystem", "none"),
+        None => findings.add("oci/root", "root", "the container's root filesystem", ""),
         Some(root) if root.path().as_os_str().is_empty() => {
             findings.add("oci/root", "root.path", "a path", "an empty text");
         }

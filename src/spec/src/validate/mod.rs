@@ -38,7 +38,7 @@ pub fn validate(config: &Config, host: &Host) -> Vec<Violation> {
     document::check(spec, &mut findings);
     match spec.process() {
         Some(process) => process::check(process, "process.", &mut findings),
-        None => findings.add("oci/process", "process", "a process to run", "none"),
+        None => findings.add("oci/process", "process", "what to run", ""),
     }
     namespaces::check(spec, &spaces, &mut findings);
     idmap::check(spec, &spaces, &mut findings);

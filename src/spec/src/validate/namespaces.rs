@@ -10,7 +10,7 @@ pub(super) fn check(spec: &Spec, spaces: &Spaces<'_>, findings: &mut Findings) {
     check_list(spaces, findings);
     for (field, name) in [("hostname", spec.hostname()), ("domainname", spec.domainname())] {
         if name.is_some() && !spaces.is_private(LinuxNamespaceType::Uts) {
-            findings.add("oci/uts", field, "a uts namespace of the container's own", "the host's");
+            findings.add("oci/uts", field, "a UTS namespace of the container's own", "the host's");
         }
     }
     if spaces.rootless && !spaces.has(LinuxNamespaceType::User) {

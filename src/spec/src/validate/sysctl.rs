@@ -88,12 +88,12 @@ fn home(path: &str) -> Home {
     }
 }
 
-/// Messages use the specification's words, not the types' short ones.
+/// Messages use the words of the manual pages, not the types' short ones.
 fn name(kind: LinuxNamespaceType) -> &'static str {
     match kind {
         LinuxNamespaceType::Network => "network",
-        LinuxNamespaceType::Ipc => "ipc",
-        _ => "uts",
+        LinuxNamespaceType::Ipc => "IPC",
+        _ => "UTS",
     }
 }
 

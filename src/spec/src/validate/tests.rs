@@ -42,7 +42,7 @@ fn the_good_one_is_good() {
 #[test]
 fn the_process_is_checked() {
     let cases = [
-        ("/process", Value::Null, "process: expected a process to run, found none"),
+        ("/process", Value::Null, "process: is required and missing: what to run"),
         ("/process/args", json!([]), "process.args: expected a program to run, found nothing"),
         ("/process/args", json!([""]), "process.args[0]: expected a program to run, found an empty text"),
         ("/process/cwd", json!("tmp"), "process.cwd: expected an absolute path, found \"tmp\""),
