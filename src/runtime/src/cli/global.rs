@@ -47,8 +47,13 @@ impl Global {
         match self.rootless {
             Rootless::True => true,
             Rootless::False => false,
-            Rootless::Auto => !rustix::process::geteuid().is_root() || in_user_namespace(),
+            Rootless::Auto => self.is_confined(),
         }
+    }
+
+    /// Whether we lack the rights of the host's root: not root, or root only of a user namespace.
+    pub fn is_confined(&self) -> bool {
+        !rustix::process::geteuid().is_root() || in_user_namespace()
     }
 
     /// The state's root directory, absolute.

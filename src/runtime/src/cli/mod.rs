@@ -32,11 +32,13 @@ macro_rules! commands {
             $(#[doc = $about] $variant($arguments),)*
         }
 
-        fn with_commands(program: clap::Command) -> clap::Command {
-            // The arguments' own documentation is for programmers; it must not replace the text for users.
-            program$(.subcommand(
-                clap::Command::new($name).about($about).defer(|command| <$arguments>::augment_args(command).about($about)),
-            ))*
+        fn with_commands(mut program: clap::Command, wanted: impl Fn(&str) -> bool) -> clap::Command {
+            $(if wanted($name) {
+                // The arguments' own documentation is for programmers; it must not replace the text for users.
+                let define = |command| <$arguments>::augment_args(command).about($about);
+                program = program.subcommand(clap::Command::new($name).about($about).defer(define));
+            })*
+            program
         }
 
         impl Command {
@@ -73,19 +75,7 @@ commands! {
 
 /// The whole definition, as man page and completion generators want it.
 pub fn command() -> clap::Command {
-    let program = Global::augment_args(clap::Command::new("runtime"))
-        .about("A security-hardened OCI container runtime")
-        .version(VERSION)
-        .subcommand_required(true)
-        .disable_version_flag(true)
-        .arg(
-            clap::Arg::new("version")
-                .short('v')
-                .long("version")
-                .action(clap::ArgAction::Version)
-                .help("Print the version"),
-        );
-    with_commands(program)
+    with_commands(program(), |_name| true)
 }
 
 /// Parses a command line, the program's name first.
@@ -93,13 +83,40 @@ pub fn command() -> clap::Command {
 /// # Errors
 /// [`Stop`] carries what is to be printed instead of running a command: help, the version, or a usage error.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Global, Command), Stop> {
-    let mut definition = command();
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    // Defining a subcommand costs more than parsing its flags: only those that appear by name are defined. When that
+    // does not lead to a command, the whole definition says why.
+    let named = |name: &str| arguments.iter().any(|argument| argument == name);
+    match parse_with(with_commands(program(), named), &arguments) {
+        Ok(parsed) => Ok(parsed),
+        Err(_) => parse_with(command(), &arguments).map_err(Stop::from),
+    }
+}
+
+fn parse_with(
+    mut definition: clap::Command,
+    arguments: &[OsString],
+) -> Result<(Global, Command), clap::Error> {
     let matches = definition.try_get_matches_from_mut(arguments)?;
     let global = Global::from_arg_matches(&matches)?;
     let Some((name, matches)) = matches.subcommand() else {
-        return Err(clap::Error::new(clap::error::ErrorKind::MissingSubcommand).into());
+        return Err(clap::Error::new(clap::error::ErrorKind::MissingSubcommand));
     };
     Ok((global, Command::from_matches(name, matches)?))
+}
+
+fn program() -> clap::Command {
+    let version = clap::Arg::new("version")
+        .short('v')
+        .long("version")
+        .action(clap::ArgAction::Version)
+        .help("Print the version");
+    Global::augment_args(clap::Command::new("runtime"))
+        .about("A security-hardened OCI container runtime")
+        .version(VERSION)
+        .subcommand_required(true)
+        .disable_version_flag(true)
+        .arg(version)
 }
 
 /// After the first line the shape is runc's: dockerd and containerd read `spec:` and `commit:` lines by prefix.

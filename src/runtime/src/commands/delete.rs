@@ -7,8 +7,8 @@ use casemate_spec::{Error, Result};
 
 use super::kill::SIGKILL;
 use crate::cli::{DeleteArgs, Global};
-use crate::{hooks, log};
 use crate::store::{CONFIG, Container, Init, Root, Status, missing};
+use crate::{hooks, log};
 
 /// How long a killed init may take to die; one in an uninterruptible wait may take for ever.
 const PATIENCE: Duration = Duration::from_secs(10);

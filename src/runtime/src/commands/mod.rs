@@ -4,13 +4,16 @@ pub mod create;
 pub mod delete;
 pub mod events;
 pub mod exec;
+pub mod features;
 pub mod kill;
 pub mod list;
 pub mod pause;
+pub mod plan;
 mod process_of;
 pub mod ps;
 pub mod resume;
 pub mod run;
+pub mod spec;
 pub mod start;
 pub mod state;
 pub mod update;
@@ -45,7 +48,9 @@ pub fn run(global: &Global, command: &Command) -> Result<ExitCode> {
         Command::Resume(args) => resume::resume(global, args),
         Command::State(args) => state::state(global, args),
         Command::Update(args) => update::update(global, args),
-        _ => Err(Error::new("", "this command is not there yet")),
+        Command::Spec(args) => spec::spec(global, args),
+        Command::Features(args) => features::features(global, args),
+        Command::Plan(args) => plan::plan(global, args),
     }
 }
 
