@@ -84,7 +84,7 @@ impl<'a, 'l> Stripped<'a, 'l> {
 
     /// A process that enters a running container is started by whoever made it.
     pub(super) fn at_once(self) -> Result<Started<'a, 'l>, Fault> {
-        Ok(Started::at_once(self))
+        Started::at_once(self)
     }
 }
 

@@ -57,8 +57,10 @@ impl<'a, 'l> Started<'a, 'l> {
     }
 
     /// Nothing to wait for.
-    pub(super) fn at_once(stripped: Stripped<'a, 'l>) -> Self {
-        Self { life: stripped.life, key: stripped.key }
+    pub(super) fn at_once(stripped: Stripped<'a, 'l>) -> Result<Self, Fault> {
+        // A detached process outlives the one that made it; until here it was not worth keeping.
+        set_parent_process_death_signal(None).map_err(|errno| Stage::Wait.fault(errno))?;
+        Ok(Self { life: stripped.life, key: stripped.key })
     }
 
     /// Loads the filter; from here on only what it lets pass can be done.
