@@ -123,7 +123,7 @@ fn chain(
     let mut at = Dir::open_mount(&place.mount)?;
     let mut parts = place.below.components().peekable();
     while let Some(Component::Normal(name)) = parts.next() {
-        let (next, new) = enter(&at, name)?;
+        let (next, new) = enter(&at, name, parts.peek().is_none())?;
         ready(&at, &next)?;
         if fresh && !new && parts.peek().is_none() {
             refuse_occupied(&next)?;
@@ -136,15 +136,15 @@ fn chain(
     Ok(at)
 }
 
-/// The child directory, and whether it had to be made.
-fn enter(at: &Dir, name: &std::ffi::OsStr) -> Result<(Dir, bool)> {
+/// The child directory, and whether it had to be made; the last one of a path most often has to be, the others not.
+fn enter(at: &Dir, name: &std::ffi::OsStr, last: bool) -> Result<(Dir, bool)> {
     let failed = |e| os(format!("mkdir {}", at.path().join(name).display()), e);
+    let mut new = last && at.make(name).map_err(failed)?;
     // Another container's end may remove a shared parent between the two calls.
     for _ in 0..10 {
-        let new = at.make(name).map_err(failed)?;
         match at.child(name) {
             Ok(dir) => return Ok((dir, new)),
-            Err(Errno::NOENT | Errno::NODEV) => {}
+            Err(Errno::NOENT | Errno::NODEV) => new = at.make(name).map_err(failed)?,
             Err(e) => return Err(failed(e)),
         }
     }

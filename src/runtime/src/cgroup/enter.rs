@@ -31,7 +31,9 @@ impl Cgroup {
     /// When a `tasks` file cannot be opened for writing.
     pub fn entry(&self) -> Result<Entry> {
         let mut entry = Entry::default();
-        for v1 in &self.v1 {
+        // The CPU controller last: whoever enters it is rescheduled at once, in a busy host behind everyone else.
+        let (cpu, others): (Vec<&V1>, Vec<&V1>) = self.v1.iter().partition(|v1| v1.is("cpu"));
+        for v1 in others.into_iter().chain(cpu) {
             let fd = v1.dir.open("tasks", OFlags::WRONLY);
             entry.tasks.push(fd.map_err(|e| os(format!("open {}/tasks", v1.dir.path().display()), e))?);
         }

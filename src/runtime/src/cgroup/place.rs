@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use casemate_spec::{ContainerId, Error, Result};
+use rustix::fs::{Access, access};
 use serde::{Deserialize, Serialize};
 
 use super::layout::{Hierarchy, Layout};
@@ -130,9 +131,19 @@ impl Placement {
     }
 
     /// Each hierarchy's controllers (none for cgroup v2), mount point and the container's directory, for the bind
-    /// mounts that make up a container's `/sys/fs/cgroup`.
+    /// mounts that make up a container's `/sys/fs/cgroup`. A rootless container that has to go without a cgroup of
+    /// its own is shown the one it stays in.
     pub fn hierarchies(&self) -> impl Iterator<Item = (&[String], &Path, PathBuf)> {
-        self.v1.iter().chain(&self.unified).map(|p| (p.controllers.as_slice(), p.mount.as_path(), p.path()))
+        self.v1.iter().chain(&self.unified).map(|p| (p.controllers.as_slice(), p.mount.as_path(), self.shown(p)))
+    }
+
+    fn shown(&self, place: &Place) -> PathBuf {
+        let own = place.path();
+        let denied = |parent: &&Path| access(*parent, Access::WRITE_OK).is_err();
+        match own.parent().filter(|_| self.rootless && self.default_path).filter(denied) {
+            Some(parent) => parent.to_owned(),
+            None => own,
+        }
     }
 
     /// Whether cgroup v2 is all there is.
