@@ -94,9 +94,11 @@ fn is_only_read(line: &str) -> bool {
     is_read_only(line) && !is_mask(line) && !line.contains(" - cgroup")
 }
 
-/// A file is masked by the null device (a devtmpfs or tmpfs node), a folder by an empty read-only tmpfs.
+/// A file is masked by the null device, a folder by an empty read-only tmpfs; the folder that holds the cgroup v1
+/// hierarchies is such a tmpfs too, but not empty.
 fn is_mask(line: &str) -> bool {
-    line.contains(" - tmpfs ") && is_read_only(line) || line.split(' ').nth(3) == Some("/null")
+    let is_empty_folder = line.contains(" - tmpfs ") && point(line) != Some("/sys/fs/cgroup");
+    is_empty_folder && is_read_only(line) || line.split(' ').nth(3) == Some("/null")
 }
 
 fn is_read_only(line: &str) -> bool {
