@@ -1,17 +1,19 @@
 //! The parent's side of a birth: what is opened before, what is written from outside, and how the child is followed.
 
+use std::cell::OnceCell;
 use std::ffi::CString;
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{OpenTreeFlags, open_tree};
 use rustix::process::{
     DumpableBehavior, Pid, PidfdFlags, Resource, Rlimit, WaitId, WaitIdOptions, pidfd_open, prlimit,
     set_dumpable_behavior, waitid,
 };
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::thread::{
+    LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces,
+};
 
 use crate::channel::{Channel, Received};
 use crate::child::{self, Hands, Tree, Vectors};
@@ -110,7 +112,7 @@ pub fn visit(plan: &Plan, outfit: Outfit, target: OwnedFd, spaces: Vec<Space>) -
 fn deliver(
     plan: &Plan,
     outfit: Outfit,
-    trees: Vec<Option<Tree>>,
+    trees: Vec<OnceCell<Tree>>,
     joins: Vec<OwnedFd>,
     proc: Proc,
     target: Option<(OwnedFd, Vec<Space>)>,
@@ -140,8 +142,9 @@ fn deliver(
         states: outfit.states,
         held: outfit.held,
     };
-    let relay = plan.spaces.needs_relay() || hands.target.is_some();
-    let born = if relay {
+    // Entering a user namespace changes what may be entered besides, so a process in between does it.
+    let enters_user = hands.target.as_ref().is_some_and(|(_, spaces)| spaces.contains(&Space::User));
+    let born = if plan.spaces.needs_relay() || enters_user {
         through_relay(plan, &vectors, &hands, cgroup.as_ref(), ours)?
     } else {
         directly(plan, &vectors, &hands, cgroup.as_ref(), ours)?
@@ -158,6 +161,13 @@ fn directly(
     ours: Parents,
 ) -> Result<Newborn, Failure> {
     // A pid namespace is entered by children only, so it is joined before the birth, and left again.
+    if let Some((target, spaces)) = &hands.target {
+        if spaces.contains(&Space::Pid) {
+            // No return: whoever visits has no other children to come.
+            move_into_thread_name_spaces(target.as_fd(), ThreadNameSpaceType::PROCESS_ID)
+                .map_err(host("join pid namespace"))?;
+        }
+    }
     let joined = plan.spaces.join.iter().position(|(space, _)| *space == Space::Pid);
     let own = match joined.and_then(|index| hands.joins.get(index)) {
         None => None,
@@ -175,7 +185,10 @@ fn directly(
     match birth {
         Birth::Child => {
             drop(ours);
-            child::live(plan, vectors, hands)
+            match hands.target {
+                Some(_) => child::enter(plan, vectors, hands),
+                None => child::live(plan, vectors, hands),
+            }
         }
         Birth::Parent { pid, pidfd } => {
             if let Some(own) = own {
@@ -244,23 +257,20 @@ fn new_flags(plan: &Plan) -> u64 {
     plan.spaces.new.iter().filter(later).fold(0, |flags, space| flags | space.flag())
 }
 
-fn open_source(source: &Source) -> Result<Option<Tree>, Failure> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    if source.recursive {
-        flags |= OpenTreeFlags::AT_RECURSIVE;
-    }
+/// Empty when it is not to be had here: the child then tries from its own mount namespace.
+fn open_source(source: &Source) -> Result<OnceCell<Tree>, Failure> {
     let shown = source.path.to_string_lossy();
-    let fd = match open_tree(CWD, &source.path, flags) {
-        Err(_absent) if source.optional => return Ok(None),
+    let tree = match Tree::open(source) {
+        Err(_absent) if source.optional => return Ok(OnceCell::new()),
+        Err(Errno::PERM) if source.idmap.is_none() => return Ok(OnceCell::new()),
         other => other.map_err(host(format!("open mount source {shown}")))?,
     };
-    let stat = rustix::fs::statat(&fd, c"", AtFlags::EMPTY_PATH).map_err(host(format!("stat {shown}")))?;
     if let Some(maps) = &source.idmap {
         let space = userns::with_maps(maps)?;
-        crate::sys::mount::idmap(fd.as_fd(), space.as_fd(), source.idmap_recursive)
+        crate::sys::mount::idmap(tree.fd.as_fd(), space.as_fd(), source.idmap_recursive)
             .map_err(host(format!("id-map mount source {shown}")))?;
     }
-    Ok(Some(Tree { fd, directory: FileType::from_raw_mode(stat.st_mode) == FileType::Directory }))
+    Ok(OnceCell::from(tree))
 }
 
 fn open_space((space, path): &(Space, CString)) -> Result<OwnedFd, Failure> {

@@ -59,8 +59,14 @@ impl<'a, 'l> Born<'a, 'l> {
     /// Enters a running container's namespaces.
     pub(super) fn visit(self) -> Result<Pivoted<'a, 'l>, Fault> {
         let life = self.life;
-        if life.hands.target.as_ref().is_some_and(|(_, spaces)| spaces.contains(&Space::User)) {
-            become_root_if_mapped(life).map_err(|errno| Stage::Birth.fault(errno))?;
+        if let Some((target, spaces)) = &life.hands.target {
+            if spaces.contains(&Space::User) {
+                // The relay has entered all of them.
+                become_root_if_mapped(life).map_err(|errno| Stage::Birth.fault(errno))?;
+            } else {
+                let kinds = kinds(spaces.iter().filter(|space| **space != Space::Pid));
+                enter_all(target.as_fd(), kinds).map_err(|errno| Stage::Join.fault(errno))?;
+            }
         }
         let root = rustix::fs::open(c"/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|errno| Stage::Enter.fault(errno))?;
@@ -74,6 +80,7 @@ impl<'a, 'l> Born<'a, 'l> {
     /// Attaches the root while this process still has the host's view of who it is: later, as a mapped root, it may
     /// not be allowed to walk to the bundle.
     fn attach_root(&self) -> Result<bool, Fault> {
+        super::tree::open_rest(self.life)?;
         for (index, step) in self.life.plan.house.iter().enumerate() {
             if let House::Root { path } = step {
                 super::mounts::attach_root(self.life, path)
@@ -118,6 +125,9 @@ impl<'a, 'l> Born<'a, 'l> {
         if spaces.makes(Space::Cgroup) {
             unshare(Space::Cgroup.flag()).map_err(fault)?;
         }
+        if spaces.makes(Space::Network) {
+            crate::sys::net::loopback_up().map_err(fault)?;
+        }
         if spaces.makes(Space::Time) {
             self.make_time_space().map_err(fault)?;
         }
@@ -148,16 +158,8 @@ impl<'a, 'l> Born<'a, 'l> {
 pub(super) fn relay(plan: &Plan, hands: &Hands) -> Result<(), Fault> {
     let Some((target, spaces)) = &hands.target else { return join(plan, hands) };
     let fault = |errno| Stage::Join.fault(errno);
-    let mut kinds = ThreadNameSpaceType::empty();
-    for space in spaces.iter().filter(|space| **space != Space::User) {
-        kinds |= kind_bits(*space);
-    }
-    let others =
-        || if kinds.is_empty() { Ok(()) } else { move_into_thread_name_spaces(target.as_fd(), kinds) };
-    if !spaces.contains(&Space::User) {
-        return others().map_err(fault);
-    }
-    let user = || move_into_thread_name_spaces(target.as_fd(), kind_bits(Space::User));
+    let others = || enter_all(target.as_fd(), kinds(spaces.iter().filter(|space| **space != Space::User)));
+    let user = || enter_all(target.as_fd(), kinds([Space::User].iter()));
     // A privileged caller enters the others first: some may not belong to the container's user namespace. For an
     // unprivileged one the user namespace brings the right to enter them.
     match others() {
@@ -225,8 +227,13 @@ fn link_kind(space: Space) -> LinkNameSpaceType {
     }
 }
 
-fn kind_bits(space: Space) -> ThreadNameSpaceType {
-    ThreadNameSpaceType::from_bits_retain(u32::try_from(space.flag()).unwrap_or(0))
+fn kinds<'s>(spaces: impl Iterator<Item = &'s Space>) -> ThreadNameSpaceType {
+    let bits = spaces.fold(0, |bits, space| bits | space.flag());
+    ThreadNameSpaceType::from_bits_retain(u32::try_from(bits).unwrap_or(0))
+}
+
+fn enter_all(target: BorrowedFd<'_>, kinds: ThreadNameSpaceType) -> Result<(), Errno> {
+    if kinds.is_empty() { Ok(()) } else { move_into_thread_name_spaces(target, kinds) }
 }
 
 /// Lets this thread run on these CPUs only.
