@@ -31,7 +31,8 @@ pub(super) fn find(life: &Life<'_>) -> Result<usize, Errno> {
 fn check(path: &CStr) -> Result<(), Errno> {
     let stat = statat(CWD, path, AtFlags::empty())?;
     if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-        return Err(Errno::ISDIR);
+        // As execve(2) says it.
+        return Err(Errno::ACCESS);
     }
     accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS)
 }

@@ -10,6 +10,7 @@ pub mod exec;
 pub mod fds;
 pub mod keyring;
 pub mod mount;
+pub mod net;
 pub mod pidfd;
 pub mod sched;
 pub mod seccomp;

@@ -1,9 +1,10 @@
 //! A bundle: read once, judged once.
 
 use std::ffi::{CString, OsString};
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use casemate_policy::{Admitted, HostFacts, Policy, judge};
@@ -57,7 +58,12 @@ fn read(path: &Path) -> Result<Vec<u8>> {
             _ => shown,
         }
     };
-    let file = File::open(path).map_err(failed)?;
+    // Without waiting: a fifo would have us wait for a writer.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(Error::new(format!("open {}", path.display()), "not a regular file"));
+    }
     let mut bytes = Vec::new();
     // One byte more than may be, so that a larger file is seen to be larger.
     file.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;

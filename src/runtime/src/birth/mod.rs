@@ -86,6 +86,7 @@ pub fn bear(
         no_pivot: args.no_pivot,
         new_keyring: !args.no_new_keyring,
         preserve_fds: preserved(args.preserve_fds),
+        listen_fds: activated(),
         in_user_namespace: outside::in_user_namespace(),
         keep_groups: outside::keeps_groups(linux),
     };
@@ -275,8 +276,12 @@ fn listener(home: &Home) -> Result<OwnedFd> {
 
 /// `--preserve-fds` and the descriptors of socket activation (sd_listen_fds(3)).
 pub fn preserved(asked: u32) -> u32 {
-    let activation = std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse::<u32>().ok()).unwrap_or(0);
-    asked.saturating_add(activation)
+    asked.saturating_add(activated())
+}
+
+/// How many sockets the caller hands to the container.
+pub fn activated() -> u32 {
+    std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
 /// Keeps from the container what our caller left open, and makes sure of what it is promised: the number of a

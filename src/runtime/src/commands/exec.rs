@@ -108,6 +108,7 @@ fn visit_plan(admitted: &Admitted, record: &Record, args: &ExecArgs) -> Result<P
         no_pivot: false,
         new_keyring: false,
         preserve_fds: preserved(args.preserve_fds),
+        listen_fds: crate::birth::activated(),
         in_user_namespace: false,
         keep_groups: crate::birth::keeps_groups(spec.linux().as_ref()),
     };

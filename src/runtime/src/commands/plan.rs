@@ -36,6 +36,7 @@ pub fn plan(global: &Global, args: &PlanArgs) -> Result<ExitCode> {
         no_pivot: false,
         new_keyring: true,
         preserve_fds: 0,
+        listen_fds: 0,
         in_user_namespace: global.is_confined(),
         keep_groups: keeps_groups(linux),
     };

@@ -76,6 +76,7 @@ fn words(spec: &Spec, container: &Container, failure: Failure) -> Error {
         no_pivot: false,
         new_keyring: false,
         preserve_fds: 0,
+        listen_fds: 0,
         in_user_namespace: false,
         keep_groups: false,
     };

@@ -38,6 +38,8 @@ pub struct Context<'a> {
     pub new_keyring: bool,
     /// Descriptors from 3 on that the program keeps.
     pub preserve_fds: u32,
+    /// How many of them are the caller's sockets (sd_listen_fds(3)): the program is told.
+    pub listen_fds: u32,
     /// This process is root of a user namespace only, or not root at all: device nodes cannot be made.
     pub in_user_namespace: bool,
     /// setgroups(2) will be denied: an unprivileged caller maps only itself.
@@ -52,6 +54,10 @@ pub fn rootfs(spec: &Spec, bundle: &Path) -> Result<PathBuf> {
     let root = spec.root().as_ref().ok_or_else(|| Error::new("config.json: root", "missing"))?;
     let path = bundle.join(root.path());
     let shown = || format!("root filesystem {}", path.display());
+    // A link could lead elsewhere by the time it is followed; runc refuses it too.
+    if path.symlink_metadata().is_ok_and(|root| root.is_symlink()) {
+        return Err(Error::new(shown(), "it is a symbolic link").hint("name what it leads to"));
+    }
     let path_of = std::fs::canonicalize(&path).map_err(|error| Error::io(shown(), &error))?;
     if path_of.is_dir() { Ok(path_of) } else { Err(Error::os(shown(), libc_enotdir())) }
 }

@@ -30,7 +30,7 @@ pub fn process(oci: &OciProcess, linux: Option<&Linux>, context: &Context<'_>) -
     let cpus = |list: Option<&String>| list.filter(|list| !list.is_empty()).map(|list| number_list(list)).transpose();
     let user = oci.user();
     Ok(Process {
-        program: program(oci)?,
+        program: program(oci, context.listen_fds)?,
         cwd: c_string(&oci.cwd().to_string_lossy())?,
         terminal: oci.terminal().unwrap_or(false).then_some(Terminal { size }),
         identity: Identity {
@@ -76,7 +76,7 @@ fn has_user_namespace(linux: Option<&Linux>) -> bool {
     namespaces.iter().any(|namespace| namespace.typ() == LinuxNamespaceType::User)
 }
 
-fn program(oci: &OciProcess) -> Result<Program> {
+fn program(oci: &OciProcess, listen_fds: u32) -> Result<Program> {
     let args = oci.args().as_deref().unwrap_or_default();
     let name = args.first().ok_or_else(|| Error::new("config.json: process.args", "no program is named"))?;
     let env = oci.env().as_deref().unwrap_or_default();
@@ -89,12 +89,18 @@ fn program(oci: &OciProcess) -> Result<Program> {
     } else {
         vec![c_string(name)?]
     };
+    let mut envp: Vec<_> = env.iter().map(|variable| c_string(variable)).collect::<Result<_>>()?;
+    if listen_fds > 0 {
+        // The sockets are for the container's first process, which is 1 to itself.
+        envp.push(c_string(&format!("LISTEN_FDS={listen_fds}"))?);
+        envp.push(c"LISTEN_PID=1".to_owned());
+    }
     Ok(Program {
         shown: name.clone(),
         candidates,
         searched,
         argv: args.iter().map(|arg| c_string(arg)).collect::<Result<_>>()?,
-        envp: env.iter().map(|variable| c_string(variable)).collect::<Result<_>>()?,
+        envp,
         find_home: !env.iter().any(|variable| variable.starts_with("HOME=")),
     })
 }
