@@ -87,16 +87,24 @@ fn the_working_directory_is_inside_the_root() {
     let rt = ours();
     let running = sleeper(&rt);
     running.run_detached().ok();
+    // The host's bundle lies beside the root: whoever stands outside can see it.
+    let look =
+        "pwd -P; cat config.json ../config.json ../../config.json etc/shadow ../etc/shadow 2>/dev/null; true";
+    // To stand in the container's own root by way of a descriptor is no escape.
+    let harmless = |output: &casemate_tests::Output| {
+        let said = output.stdout();
+        !output.success()
+            || (said.lines().count() == 1 && said.starts_with('/') && !said.contains("unreachable"))
+    };
     for n in 3..24 {
         for dir in [format!("/proc/self/fd/{n}"), format!("/proc/self/fd/{n}/../../../..")] {
-            let mut bundle = Bundle::sh(&rt, "cat etc/shadow; pwd");
+            let mut bundle = Bundle::sh(&rt, look);
             bundle.edit(|c| c["process"]["cwd"] = json!(dir));
             let output = bundle.command(["run", bundle.id()]).prepared("exec 7</").run();
-            assert!(!output.success(), "{dir}: {output}");
-            let call =
-                running.command(["exec", "--cwd", &dir, running.id(), "sh", "-c", "cat etc/shadow; pwd"]);
+            assert!(harmless(&output), "{dir}: {output}");
+            let call = running.command(["exec", "--cwd", &dir, running.id(), "sh", "-c", look]);
             let output = call.prepared("exec 7</").run();
-            assert!(!output.success() && output.stdout().is_empty(), "{dir}: {output}");
+            assert!(harmless(&output), "{dir}: {output}");
         }
     }
 }
@@ -180,7 +188,8 @@ fn a_joining_container_cannot_be_inspected_from_inside() {
         let path = format!("/proc/{}/ns/pid", bundle.pid());
         for _ in 0..8 {
             let mut second = Bundle::new(rt);
-            second.namespace("pid", Some(&path));
+            // The same root, so that the programs in it are the ones the hunter knows.
+            second.namespace("pid", Some(&path)).edit(|c| c["root"]["path"] = json!(bundle.rootfs()));
             second.run().ok();
         }
         bundle.kill("KILL").ok();

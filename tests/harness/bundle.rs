@@ -106,17 +106,13 @@ impl Bundle {
     /// Runs every command of this bundle as another user (rootless); hands the directory to that user.
     pub fn as_user(&mut self, uid: u32, gid: u32) -> &mut Self {
         self.user = Some((uid, gid));
-        self.hand_over(uid, gid)
+        self.give(&self.dir, uid, gid);
+        self
     }
 
-    /// Gives the test's whole directory to somebody, for user-namespaced containers that write to their root.
-    ///
-    /// # Panics
-    /// When that is refused.
+    /// Gives the bundle to somebody, for user-namespaced containers that write to their root.
     pub fn hand_over(&mut self, uid: u32, gid: u32) -> &mut Self {
-        let owner = format!("{uid}:{gid}");
-        let chown = Invocation::new(&self.out_dir(), "chown").args(["-hR", &owner]).arg(&self.dir);
-        chown.run().ok();
+        self.give(&self.bundle_dir(), uid, gid);
         self
     }
 
@@ -265,6 +261,11 @@ impl Bundle {
     pub fn assert_clean(&self) {
         let leaks = find_leaks(&self.id, &self.dir, &self.state_dir());
         assert!(leaks.is_empty(), "left behind by {}: {leaks:#?}", self.runtime.name());
+    }
+
+    fn give(&self, path: &Path, uid: u32, gid: u32) {
+        let owner = format!("{uid}:{gid}");
+        Invocation::new(&self.out_dir(), "chown").args(["-hR", &owner]).arg(path).run().ok();
     }
 
     fn out_dir(&self) -> PathBuf {

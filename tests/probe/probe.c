@@ -157,6 +157,25 @@ static void prey(const char *pid)
 	closedir(list);
 }
 
+/* Seizes a process, and says so when its program is not the container's. */
+static void trace(const char *name)
+{
+	pid_t pid = atoi(name);
+	char path[300], target[512];
+	if (ptrace(PTRACE_SEIZE, pid, 0, 0))
+		return;
+	snprintf(path, sizeof(path), "/proc/%s/exe", name);
+	ssize_t length = readlink(path, target, sizeof(target) - 1);
+	target[length > 0 ? length : 0] = 0;
+	/* Who has just died has no program left to name. */
+	if (target[0] && strcmp(target, "/bin/busybox") && strcmp(target, "/probe"))
+		printf("traced %s %s\n", name, target);
+	/* Only a stopped process can be let go; one that is dead is reaped by this very wait. */
+	ptrace(PTRACE_INTERRUPT, pid, 0, 0);
+	waitpid(pid, NULL, __WALL);
+	ptrace(PTRACE_DETACH, pid, 0, 0);
+}
+
 /* hunt MILLISECONDS: looks at every other process again and again and prints what it can reach of one whose
  * program is not the container's. Prints nothing when there is nothing to reach. */
 static int hunt(char **argv)
@@ -171,16 +190,7 @@ static int hunt(char **argv)
 		for (struct dirent *entry; list && (entry = readdir(list));)
 			if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9' && atoi(entry->d_name) != getpid()) {
 				prey(entry->d_name);
-				if (!ptrace(PTRACE_SEIZE, atoi(entry->d_name), 0, 0)) {
-					char path[300], target[512];
-					snprintf(path, sizeof(path), "/proc/%s/exe", entry->d_name);
-					ssize_t length = readlink(path, target, sizeof(target) - 1);
-					target[length > 0 ? length : 0] = 0;
-					/* Who has just died has no program left to name. */
-					if (target[0] && strcmp(target, "/bin/busybox") && strcmp(target, "/probe"))
-						printf("traced %s %s\n", entry->d_name, target);
-					ptrace(PTRACE_DETACH, atoi(entry->d_name), 0, 0);
-				}
+				trace(entry->d_name);
 			}
 		if (list)
 			closedir(list);
