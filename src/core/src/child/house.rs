@@ -123,12 +123,13 @@ fn make_link(root: BorrowedFd<'_>, link: &Link) -> Result<(), Errno> {
     }
 }
 
-/// Copies what `from` holds into the root of a new filesystem (`tmpcopyup`), owners and modes kept.
+/// Copies what `from` holds into the root of a new filesystem (`tmpcopyup`), owners and modes kept; the root's own
+/// mode is the mount's matter.
 pub(super) fn copy_up(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
     let stat = rustix::fs::statat(from, c"", AtFlags::EMPTY_PATH)?;
     let source = look(from, c".", OFlags::RDONLY | OFlags::DIRECTORY)?;
     let target = openat(to, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    own(&target, &stat)?;
+    rustix::fs::fchown(&target, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
     copy_directory(source.as_fd(), target.as_fd(), COPY_DEPTH)
 }
 

@@ -8,6 +8,7 @@ mod born;
 mod console;
 mod hook;
 mod house;
+mod missing;
 mod mounts;
 mod pivoted;
 mod program;

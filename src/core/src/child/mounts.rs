@@ -93,6 +93,7 @@ fn bind(root: BorrowedFd<'_>, tree: &Tree, step: &Mount) -> Result<(), Errno> {
 }
 
 fn place(root: BorrowedFd<'_>, fresh: BorrowedFd<'_>, step: &Mount, plain: bool) -> Result<(), Errno> {
+    let covered = covered_mode(root, step);
     let target = if plain {
         drop(directory(root, &step.at)?);
         look_plain(root, step.at.path(), OFlags::PATH | OFlags::DIRECTORY)?
@@ -102,10 +103,25 @@ fn place(root: BorrowedFd<'_>, fresh: BorrowedFd<'_>, step: &Mount, plain: bool)
     if step.copy_up {
         super::house::copy_up(target.as_fd(), fresh)?;
     }
+    if let Some(mode) = covered {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::fchmod(rustix::fs::openat(fresh, c".", flags, Mode::empty())?, mode)?;
+    }
     for one in &step.changes {
         change(fresh, *one)?;
     }
     attach(fresh, target.as_fd())
+}
+
+/// A tmpfs that was given no mode has that of the directory it covers; engines rely on it for `/tmp`.
+fn covered_mode(root: BorrowedFd<'_>, step: &Mount) -> Option<Mode> {
+    let From::New { kind, options, .. } = &step.from else { return None };
+    if kind.as_c_str() != c"tmpfs" || options.iter().any(|(key, _)| key.as_c_str() == c"mode") {
+        return None;
+    }
+    let covered = look(root, step.at.path(), OFlags::PATH).ok()?;
+    let stat = rustix::fs::statat(covered, c"", rustix::fs::AtFlags::EMPTY_PATH).ok()?;
+    Some(Mode::from_raw_mode(stat.st_mode))
 }
 
 fn remount(root: BorrowedFd<'_>, step: &Mount) -> Result<(), Errno> {

@@ -1,11 +1,12 @@
 //! Paths that somebody else wrote: resolved beneath a descriptor, to a descriptor.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, mkdirat, openat2};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 
+use super::missing::Missing;
 use crate::plan::At;
 
 /// The kernel gives up with `EAGAIN` when a rename races with a lookup; so many tries are made.
@@ -39,57 +40,26 @@ fn lookup(root: BorrowedFd<'_>, path: &CStr, flags: OFlags, resolve: ResolveFlag
 
 /// The directory at `at`; missing parts are made, mode 0755.
 pub(super) fn directory(root: BorrowedFd<'_>, at: &At) -> Result<OwnedFd, Errno> {
-    match look(root, at.path(), OFlags::PATH) {
-        Err(Errno::NOENT) => {}
-        other => return other,
-    }
-    match parent(root, at)? {
-        (parent, Some(name)) => {
-            make_directory(parent.as_fd(), name)?;
-            look(root, at.path(), OFlags::PATH)
-        }
-        (itself, None) => Ok(itself),
-    }
+    made(root, at.path(), Missing::Directory)
 }
 
 /// The file at `at`, to mount something over; an empty one is made when missing.
 pub(super) fn file(root: BorrowedFd<'_>, at: &At) -> Result<OwnedFd, Errno> {
-    match look(root, at.path(), OFlags::PATH) {
-        Err(Errno::NOENT) => {}
-        other => return other,
-    }
-    let (parent, name) = parent(root, at)?;
-    let name = name.ok_or(Errno::ISDIR)?;
-    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
-    match rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o644)) {
-        Ok(_made) => {}
-        Err(Errno::EXIST) => {}
-        Err(errno) => return Err(errno),
-    }
-    look(root, at.path(), OFlags::PATH)
+    made(root, at.path(), Missing::File)
 }
 
 /// The directory that holds `at`, made when missing, and the last component.
 pub(super) fn parent<'p>(root: BorrowedFd<'_>, at: &'p At) -> Result<(OwnedFd, Option<&'p CStr>), Errno> {
-    let mut here = look(root, c".", OFlags::PATH | OFlags::DIRECTORY)?;
-    let Some((last, leading)) = at.parts().split_last() else { return Ok((here, None)) };
-    for (path, name) in leading {
-        here = match look(root, path, OFlags::PATH | OFlags::DIRECTORY) {
-            Err(Errno::NOENT) => {
-                make_directory(here.as_fd(), name)?;
-                look(root, path, OFlags::PATH | OFlags::DIRECTORY)?
-            }
-            other => other?,
-        };
+    match at.last() {
+        Some((leading, name)) => Ok((made(root, leading, Missing::Directory)?, Some(name))),
+        None => Ok((look(root, c".", OFlags::PATH | OFlags::DIRECTORY)?, None)),
     }
-    Ok((here, Some(&last.1)))
 }
 
-fn make_directory(parent: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
-    match mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
-        // Lost a race to somebody who made it: the lookup that follows decides whether it will do.
-        Ok(()) | Err(Errno::EXIST) => Ok(()),
-        Err(errno) => Err(errno),
+fn made(root: BorrowedFd<'_>, path: &CStr, what: Missing) -> Result<OwnedFd, Errno> {
+    match look(root, path, OFlags::PATH) {
+        Err(Errno::NOENT) => super::missing::make(root, path, what),
+        other => other,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Housing: mounts, devices and links, made under the new root before it is entered.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 use crate::sys::mount::Change;
 
@@ -23,12 +23,12 @@ pub struct Source {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct At {
     path: CString,
-    /// Every leading part with its last component, shortest first: what is made when missing.
-    parts: Vec<(CString, CString)>,
+    /// What leads to the last component, and that.
+    last: Option<(CString, CString)>,
 }
 
 impl At {
-    /// Cleans `path` (`.`, `..`, doubled slashes) and prepares its parts.
+    /// Cleans `path` (`.`, `..`, doubled slashes) and takes off its last component.
     ///
     /// `None` when it holds a NUL byte.
     pub fn new(path: &str) -> Option<Self> {
@@ -40,17 +40,13 @@ impl At {
                 name => clean.push(name),
             }
         }
-        let mut parts = Vec::with_capacity(clean.len());
-        let mut leading = String::new();
-        for name in clean {
-            if !leading.is_empty() {
-                leading.push('/');
-            }
-            leading.push_str(name);
-            parts.push((CString::new(leading.as_str()).ok()?, CString::new(name).ok()?));
-        }
-        let path = if leading.is_empty() { CString::new(".").ok()? } else { CString::new(leading).ok()? };
-        Some(Self { path, parts })
+        let text =
+            |parts: &[&str]| CString::new(if parts.is_empty() { ".".into() } else { parts.join("/") }).ok();
+        let last = match clean.split_last() {
+            Some((name, leading)) => Some((text(leading)?, CString::new(*name).ok()?)),
+            None => None,
+        };
+        Some(Self { path: text(&clean)?, last })
     }
 
     /// Relative to the root; `.` for the root itself.
@@ -58,14 +54,14 @@ impl At {
         &self.path
     }
 
-    /// Leading parts and their last components.
-    pub fn parts(&self) -> &[(CString, CString)] {
-        &self.parts
+    /// The path to the last component, `.` for the root, and the last component; nothing for the root itself.
+    pub fn last(&self) -> Option<(&CStr, &CStr)> {
+        self.last.as_ref().map(|(leading, name)| (leading.as_c_str(), name.as_c_str()))
     }
 
     /// The root itself.
     pub fn is_root(&self) -> bool {
-        self.parts.is_empty()
+        self.last.is_none()
     }
 }
 
