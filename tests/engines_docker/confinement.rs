@@ -88,13 +88,15 @@ fn privileged_gets_everything(docker: &Docker) {
     if !docker.grants_all() {
         return;
     }
-    assert_eq!(status(docker, &privileged, "CapEff"), format!("{:016x}", Docker::bounding_set()));
+    // dockerd 20.10 knows no capability after CAP_AUDIT_READ (37).
+    let known = Docker::bounding_set() & ((1 << 38) - 1);
+    assert_eq!(status(docker, &privileged, "CapEff"), format!("{known:016x}"));
     assert_eq!(status(docker, &privileged, "Seccomp"), "0");
     docker
         .sh(&privileged, "mount -t tmpfs none /mnt 2>/dev/null || { mkdir /mnt; mount -t tmpfs none /mnt; }");
     docker.sh(&privileged, "test -c /dev/kmsg -a -c /dev/loop-control && head -c 0 /dev/kmsg");
     docker.sh(&privileged, "grep -q ' /sys sysfs rw' /proc/mounts && ! grep -q ' /proc/sys ' /proc/mounts");
-    docker.sh(&privileged, "mknod /tmp/mem c 1 1 && head -c 0 /tmp/mem");
+    docker.sh(&privileged, "mknod /tmp/kmsg c 1 11 && head -c 0 /tmp/kmsg");
 }
 
 fn read_only_root(docker: &Docker) {

@@ -54,6 +54,9 @@ fn tmpfs_with_options(docker: &Docker) {
         assert!(text.contains(option), "no {option}: {text}");
     }
     docker.run(&flags, &["sh", "-c", "head -c 2000000 /dev/zero >/scratch/x"]).fails_with(1);
+    // Without a mode it has that of what it covers.
+    let flags = ["--tmpfs", "/var/tmp", "--tmpfs", "/root:size=1m", "--tmpfs", "/new/one"];
+    assert_eq!(docker.sh(&flags, "stat -c %a /var/tmp /root /new/one /new"), "1777\n755\n1777\n755");
     let mount = ["--mount", "type=tmpfs,dst=/new/place,tmpfs-size=65536"];
     assert_eq!(docker.sh(&mount, "df -k /new/place | awk 'NR==2 {print $2}'"), "64");
 }
@@ -97,5 +100,12 @@ fn mounts_over_symlinks_stay_inside(docker: &Docker) {
     let mount = format!("{}:/link", dir.display());
     let seen = docker.ok(&["run", "--rm", "-v", &mount, "symlinks", "ls", "/tmp/escape"]);
     assert_eq!(seen, "Dockerfile");
+    let file = format!("{}/Dockerfile:/link/../deeper/../file", dir.display());
+    assert_eq!(docker.ok(&["run", "--rm", "-v", &file, "symlinks", "head", "-c", "4", "/file"]), "FROM");
+    let file = format!("{}/Dockerfile:/link/below", dir.display());
+    assert_eq!(
+        docker.ok(&["run", "--rm", "-v", &file, "symlinks", "head", "-c", "4", "/tmp/escape/below"]),
+        "FROM"
+    );
     assert!(!std::path::Path::new("/tmp/escape").exists(), "a mount point was made on the host");
 }
