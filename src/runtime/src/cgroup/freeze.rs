@@ -8,7 +8,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::dir::{Dir, os};
-use super::{Cgroup, Side};
+use super::{Cgroup, Placement, Side};
 
 /// How long all processes may take to stop; one in an uninterruptible wait may keep v1 from it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -68,6 +68,18 @@ impl Cgroup {
             None => Err(Error::new("freeze container", "the container has no cgroup with a freezer")
                 .hint("mount -t cgroup -o freezer cgroup /sys/fs/cgroup/freezer")),
         }
+    }
+}
+
+impl Placement {
+    /// [`Cgroup::frozen`] without opening more than the freezer.
+    ///
+    /// # Errors
+    /// As there, and when the hierarchy is no longer mounted where it was.
+    pub fn frozen(&self) -> Result<bool> {
+        let freezer: Vec<_> = self.v1.iter().filter(|place| place.has("freezer")).cloned().collect();
+        let unified = self.unified.clone().filter(|_unified| freezer.is_empty());
+        Self { v1: freezer, unified, ..self.clone() }.open()?.frozen()
     }
 }
 

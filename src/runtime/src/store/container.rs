@@ -113,9 +113,7 @@ impl Container {
             return Ok(Status::Stopped);
         }
         // Before "created": what is frozen must be resumed before it can be started.
-        if let Some(cgroup) = self.cgroup()?
-            && cgroup.frozen()?
-        {
+        if self.record.cgroup.as_ref().map_or(Ok(false), Placement::frozen)? {
             return Ok(Status::Paused);
         }
         if self.home.is_waiting()? {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use casemate_spec::{ContainerId, Error, Result};
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::{Lock, Record};
@@ -155,19 +155,35 @@ impl Home {
     /// # Errors
     /// The kernel's, missing files apart.
     pub fn remove(&self) -> Result<()> {
-        let last = [STATE.as_bytes(), LOCK.as_bytes()];
-        empty(self.directory.as_fd(), &last, DEPTH)
-            .and_then(|()| empty(self.directory.as_fd(), &[LOCK.as_bytes()], DEPTH))
-            .and_then(|()| empty(self.directory.as_fd(), &[], DEPTH))
-            .and_then(|()| {
-                match rustix::fs::unlinkat(self.root.as_ref(), self.id.as_str(), AtFlags::REMOVEDIR) {
-                    Err(Errno::NOENT) => Ok(()),
-                    other => other,
+        self.remove_known()
+            .and_then(|()| match self.remove_directory() {
+                Err(Errno::NOTEMPTY) => {
+                    empty(self.directory.as_fd(), DEPTH)?;
+                    self.remove_directory()
                 }
+                other => other,
             })
             .map_err(|error| {
                 Error::os(format!("{}: remove {}", self.id, self.path.display()), error.raw_os_error())
             })
+    }
+
+    fn remove_known(&self) -> rustix::io::Result<()> {
+        for name in [c"waiting", c"start.sock", c"config.json", c".state.json.next", c"state.json", c"lock"] {
+            match remove_file(self.directory.as_fd(), name) {
+                // Not what we made; what is in it is seen to later.
+                Err(Errno::ISDIR) => {}
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_directory(&self) -> rustix::io::Result<()> {
+        match rustix::fs::unlinkat(self.root.as_ref(), self.id.as_str(), AtFlags::REMOVEDIR) {
+            Err(Errno::NOENT) => Ok(()),
+            other => other,
+        }
     }
 
     pub(super) fn lock_file(&self) -> Result<OwnedFd> {
@@ -220,23 +236,20 @@ pub fn missing(id: &ContainerId) -> Error {
     Error::new(id.as_str(), "container does not exist")
 }
 
-/// Empties a directory but for `kept`, never through a symbolic link.
-fn empty(directory: BorrowedFd<'_>, kept: &[&[u8]], depth: u32) -> rustix::io::Result<()> {
+/// Empties a directory, never through a symbolic link.
+fn empty(directory: BorrowedFd<'_>, depth: u32) -> rustix::io::Result<()> {
     // Names first: a directory that changes while it is read may be read for ever.
     let mut names = Vec::new();
     for entry in Dir::read_from(directory)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if !matches!(name.to_bytes(), b"." | b"..") && !kept.contains(&name.to_bytes()) {
-            names.push((name.to_owned(), entry.file_type()));
+        let name = entry?.file_name().to_owned();
+        if !matches!(name.to_bytes(), b"." | b"..") {
+            names.push(name);
         }
     }
-    for (name, kind) in names {
-        match (kind, remove_file(directory, &name)) {
-            (FileType::Directory | FileType::Unknown, Err(Errno::ISDIR)) => {
-                remove_directory(directory, &name, depth)?
-            }
-            (_, outcome) => outcome?,
+    for name in names {
+        match remove_file(directory, &name) {
+            Err(Errno::ISDIR) => remove_tree(directory, &name, depth)?,
+            other => other?,
         }
     }
     Ok(())
@@ -249,10 +262,10 @@ fn remove_file(directory: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<()>
     }
 }
 
-fn remove_directory(directory: BorrowedFd<'_>, name: &CStr, depth: u32) -> rustix::io::Result<()> {
+fn remove_tree(directory: BorrowedFd<'_>, name: &CStr, depth: u32) -> rustix::io::Result<()> {
     let depth = depth.checked_sub(1).ok_or(Errno::LOOP)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let inner = rustix::fs::openat(directory, name, flags, Mode::empty())?;
-    empty(inner.as_fd(), &[], depth)?;
+    empty(inner.as_fd(), depth)?;
     rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR)
 }
