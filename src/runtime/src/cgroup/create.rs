@@ -38,18 +38,24 @@ impl Placement {
     /// The container's existing directories; those that are missing are left out.
     ///
     /// # Errors
-    /// When a hierarchy is no longer mounted where it was, or a directory cannot be opened.
+    /// When a directory cannot be opened.
     pub fn open(&self) -> Result<Cgroup> {
         let mut cgroup = Cgroup::empty(self);
         for place in &self.v1 {
-            if let Some(dir) = Dir::open_mount(&place.mount)?.beneath(&place.below)? {
+            if let Some(dir) = open_place(place)? {
                 cgroup.v1.push(V1 { controllers: place.controllers.clone(), dir });
             }
         }
-        if let Some(place) = &self.unified {
-            cgroup.unified = Dir::open_mount(&place.mount)?.beneath(&place.below)?;
-        }
+        cgroup.unified = self.unified.as_ref().map(open_place).transpose()?.flatten();
         Ok(cgroup)
+    }
+}
+
+fn open_place(place: &Place) -> Result<Option<Dir>> {
+    let mount = Dir::open_if_mounted(&place.mount);
+    match mount.map_err(|e| os(format!("open cgroup mount {}", place.mount.display()), e))? {
+        Some(mount) => mount.beneath(&place.below),
+        None => Ok(None),
     }
 }
 

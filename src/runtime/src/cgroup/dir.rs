@@ -24,13 +24,23 @@ impl Dir {
     /// Opens the mount point of a hierarchy and makes sure that a cgroup filesystem is what answers there.
     pub(super) fn open_mount(path: &Path) -> Result<Self> {
         let what = || format!("open cgroup mount {}", path.display());
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| os(what(), e))?;
-        let kind = rustix::fs::fstatfs(&fd).map_err(|e| os(what(), e))?.f_type;
-        if !CGROUP_MAGICS.contains(&kind) {
-            return Err(Error::new(what(), "this is not a cgroup filesystem"));
+        match Self::open_if_mounted(path) {
+            Ok(Some(dir)) => Ok(dir),
+            Ok(None) => Err(Error::new(what(), "this is not a cgroup filesystem")),
+            Err(e) => Err(os(what(), e)),
         }
-        Ok(Self { fd, path: path.to_owned() })
+    }
+
+    /// As [`Dir::open_mount`]; none when the hierarchy is no longer mounted there: whatever was in it went with it, or
+    /// is out of anyone's reach.
+    pub(super) fn open_if_mounted(path: &Path) -> Result<Option<Self>, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = match rustix::fs::open(path, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(None),
+            other => other?,
+        };
+        let kind = rustix::fs::fstatfs(&fd)?.f_type;
+        Ok(CGROUP_MAGICS.contains(&kind).then(|| Self { fd, path: path.to_owned() }))
     }
 
     /// The directory `name` right below; a symbolic link is refused (`ELOOP`/`ENOTDIR`).

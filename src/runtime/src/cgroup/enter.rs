@@ -11,7 +11,7 @@ use super::create::{Made, make};
 use super::dir::{Dir, os};
 use super::layout::below;
 use super::place::clean;
-use super::{Cgroup, V1, systemd};
+use super::{Cgroup, SIGKILL, V1, systemd};
 
 /// What a child needs to enter on its own.
 #[derive(Debug, Default)]
@@ -74,19 +74,22 @@ impl Cgroup {
     /// and sets the limits. Does nothing with the cgroupfs driver. To be called before init is released.
     ///
     /// # Errors
-    /// When systemd refuses the unit, or as [`super::Placement::create`].
+    /// When systemd refuses the unit, or as [`super::Placement::create`]; the process is killed then and what was
+    /// made is removed.
     pub fn adopt(self, pid: i32) -> Result<Self> {
         let (Some(unit), Some((resources, rules))) = (&self.placement.systemd, &self.pending) else {
             return Ok(self);
         };
-        systemd::start(unit, pid, resources, rules)?;
-        let mut made = Made::default();
-        let ready = make(&self.placement, &mut made).and_then(|cgroup| {
+        let started = systemd::start(unit, pid, resources, rules).and_then(|()| {
+            let cgroup = make(&self.placement, &mut Made::default())?;
             cgroup.attach(pid)?;
             cgroup.limit(Some(resources), rules)?;
             Ok(cgroup)
         });
-        ready.inspect_err(|_| made.undo())
+        // Killed before the unit is stopped: systemd would ask politely first, and an init may be deaf to that.
+        started.inspect_err(|_| match self.placement.open().and_then(|cgroup| cgroup.kill(SIGKILL)) {
+            Ok(()) | Err(_) => self.placement.remove().unwrap_or_default(),
+        })
     }
 
     /// Moves a process into every directory through `cgroup.procs`: for a process that cannot enter by itself.

@@ -9,13 +9,11 @@ use casemate_spec::{Error, Result};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::Cgroup;
 use super::dir::{Dir, os};
+use super::{Cgroup, SIGKILL};
 
 /// How long killed processes may take to leave.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// signal(7)
-const SIGKILL: i32 = 9;
 
 impl Cgroup {
     /// The ids of all processes in the container and in the cgroups below, in the caller's pid namespace, ascending.

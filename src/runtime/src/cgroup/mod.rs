@@ -44,6 +44,9 @@ pub use self::stats::Stats;
 
 use self::dir::Dir;
 
+/// signal(7)
+const SIGKILL: i32 = 9;
+
 /// A container's cgroups, open.
 #[derive(Debug)]
 pub struct Cgroup {

@@ -41,11 +41,11 @@ impl Placement {
 
     fn remove_place(&self, place: &Place, end: Instant) -> Result<()> {
         let (parent, name) = split(&place.below)?;
-        let mount = match Dir::open_mount(&place.mount) {
-            Ok(mount) => mount,
-            // The hierarchy was unmounted: what was in it went with it, or is out of anyone's reach.
-            Err(e) if e.errno() == Some(Errno::NOENT.raw_os_error()) => return Ok(()),
-            Err(e) => return Err(e),
+        let mounted = Dir::open_if_mounted(&place.mount);
+        let Some(mount) =
+            mounted.map_err(|e| os(format!("open cgroup mount {}", place.mount.display()), e))?
+        else {
+            return Ok(());
         };
         let Some(parent) = mount.beneath(parent)? else { return Ok(()) };
         match remove_tree(&parent, name, end) {

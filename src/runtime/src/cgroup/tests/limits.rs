@@ -164,8 +164,8 @@ fn file_names_from_a_bundle_stay_file_names() {
 }
 
 #[test]
-fn the_conversions_meet_at_the_ends_and_the_defaults() {
-    assert_eq!([0, 1, 2, 1024, 262_144, u64::MAX].map(cpu_weight), [0, 1, 1, 100, 10_000, 10_000]);
+fn the_conversions_meet_at_the_ends() {
+    assert_eq!([0, 1, 2, 1024, 262_144, u64::MAX].map(cpu_weight), [0, 1, 1, 39, 10_000, 10_000]);
     assert_eq!([0, 10, 1000].map(io_weight), [0, 1, 10_000]);
     assert_eq!([0, -1, 5].map(max), [None, Some("max".to_owned()), Some("5".to_owned())]);
 }
