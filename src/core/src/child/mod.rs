@@ -14,6 +14,7 @@ mod pivoted;
 mod program;
 mod resolve;
 mod stripped;
+mod tree;
 mod waiting;
 
 use std::cell::{Cell, OnceCell};
@@ -26,15 +27,7 @@ use crate::sys::clone::exit_now;
 use crate::sys::exec::Vector;
 
 pub(crate) use resolve::open_proc;
-
-/// A mount tree that the parent opened.
-#[derive(Debug)]
-pub struct Tree {
-    /// Its detached root.
-    pub fd: OwnedFd,
-    /// It is a directory.
-    pub directory: bool,
-}
+pub use tree::Tree;
 
 /// The descriptors that the child is born with. All are closed by execve(2).
 #[derive(Debug)]
@@ -47,8 +40,8 @@ pub struct Hands {
     pub joins: Vec<OwnedFd>,
     /// The process whose namespaces are entered (exec), and which ones.
     pub target: Option<(OwnedFd, Vec<Space>)>,
-    /// The plan's sources, in order.
-    pub trees: Vec<Option<Tree>>,
+    /// The plan's sources, in order; empty where the parent could not open one.
+    pub trees: Vec<OnceCell<Tree>>,
     /// The host's procfs, proven genuine.
     pub proc: OwnedFd,
     /// Where `start` connects to.
@@ -95,7 +88,7 @@ impl Life<'_> {
     }
 
     fn tree(&self, index: usize) -> Option<&Tree> {
-        self.hands.trees.get(index).and_then(Option::as_ref)
+        self.hands.trees.get(index).and_then(OnceCell::get)
     }
 
     fn proc(&self) -> BorrowedFd<'_> {

@@ -1,0 +1,71 @@
+//! Mount trees of the host, detached: opened by the parent, or by a child that has the right its parent lacks.
+
+use std::cell::OnceCell;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{AtFlags, CWD, FileType};
+use rustix::io::Errno;
+use rustix::mount::{OpenTreeFlags, open_tree};
+
+use super::Life;
+use crate::plan::{From, House, Source};
+use crate::report::{Fault, Stage};
+
+/// A detached mount tree.
+#[derive(Debug)]
+pub struct Tree {
+    /// Its detached root.
+    pub fd: OwnedFd,
+    /// It is a directory.
+    pub directory: bool,
+}
+
+impl Tree {
+    /// Clones what the source names in the caller's mount namespace.
+    ///
+    /// # Errors
+    /// `EPERM` without `CAP_SYS_ADMIN` over that namespace (open_tree(2)), else what the path walk says.
+    pub fn open(source: &Source) -> Result<Self, Errno> {
+        let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        if source.recursive {
+            flags |= OpenTreeFlags::AT_RECURSIVE;
+        }
+        let fd = open_tree(CWD, &source.path, flags)?;
+        let stat = rustix::fs::statat(&fd, c"", AtFlags::EMPTY_PATH)?;
+        Ok(Self { fd, directory: FileType::from_raw_mode(stat.st_mode) == FileType::Directory })
+    }
+}
+
+/// Opens the sources that the parent was not permitted to: a rootless one has no right over the host's mount
+/// namespace, while the child has it over its own copy. The child still walks as the caller's user.
+pub(super) fn open_rest(life: &Life<'_>) -> Result<(), Fault> {
+    let pairs = life.plan.sources.iter().zip(&life.hands.trees).enumerate();
+    for (index, (source, tree)) in pairs.filter(|(_, (_, tree))| tree.get().is_none()) {
+        match Tree::open(source) {
+            Err(_absent) if source.optional => {}
+            Err(errno) => return Err(Stage::House.fault_at(step_with(life, index), errno)),
+            Ok(opened) => fill(tree, opened),
+        }
+    }
+    Ok(())
+}
+
+fn fill(tree: &OnceCell<Tree>, opened: Tree) {
+    // Only ever called for an empty one.
+    tree.get_or_init(|| opened);
+}
+
+/// The step that an error about a source is told by.
+fn step_with(life: &Life<'_>, source: usize) -> usize {
+    let uses = |step: &House| match step {
+        House::Root { .. } => source == 0,
+        House::Mount(mount) => match &mount.from {
+            From::Tree(index) => *index == source,
+            From::New { fallback, .. } => *fallback == Some(source),
+            From::Existing => false,
+        },
+        House::Device(device) => device.bind == Some(source),
+        _ => false,
+    };
+    life.plan.house.iter().position(uses).unwrap_or(0)
+}
