@@ -40,9 +40,14 @@ pub(crate) fn with_maps(maps: &Maps) -> Result<OwnedFd, Failure> {
 
 /// Writes the id maps of a process's new user namespace. Needs `CAP_SETUID` and `CAP_SETGID` over the ids; without
 /// them, one map of the caller's own ids is allowed after setgroups(2) has been denied (user_namespaces(7)).
+/// An empty list is left for somebody else to write: a map is written once.
 pub fn write(proc: &Proc, pid: Pid, maps: &Maps) -> Result<(), Errno> {
-    proc.write(pid, "uid_map", lines(&maps.uids).as_bytes())?;
-    proc.write(pid, "gid_map", lines(&maps.gids).as_bytes())
+    for (file, maps) in [("uid_map", &maps.uids), ("gid_map", &maps.gids)] {
+        if !maps.is_empty() {
+            proc.write(pid, file, lines(maps).as_bytes())?;
+        }
+    }
+    Ok(())
 }
 
 /// Denies setgroups(2) in a process's new user namespace.
