@@ -22,7 +22,7 @@ mknod $T/n c 10 200 && echo mknod; (exec 9<$T/n) 2>/dev/null || echo closed
 #[test]
 fn only_what_is_allowed_opens_on_either_side() {
     root!();
-    for mut place in [Place::new(), Place::on_v2()] {
+    for mut place in Place::on_each_side() {
         let cgroup = place.create(RULES);
         let dir = std::env::temp_dir().join(format!("casemate-unit-dev-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
@@ -38,7 +38,7 @@ fn only_what_is_allowed_opens_on_either_side() {
 #[test]
 fn all_is_open_to_those_who_asked_for_all() {
     root!();
-    for mut place in [Place::new(), Place::on_v2()] {
+    for mut place in Place::on_each_side() {
         let cgroup = place.create(r#"{"devices": [{"allow": true, "access": "rwm"}]}"#);
         assert_eq!(place.output(&cgroup, "(exec 9>/dev/kmsg) && echo open"), "open\n");
     }
@@ -47,7 +47,7 @@ fn all_is_open_to_those_who_asked_for_all() {
 #[test]
 fn without_rules_only_the_default_devices_open() {
     root!();
-    for mut place in [Place::new(), Place::on_v2()] {
+    for mut place in Place::on_each_side() {
         let cgroup = place.create("{}");
         let script = "(exec 9</dev/kmsg) 2>/dev/null || echo closed; (exec 9</dev/zero) && echo open";
         assert_eq!(place.output(&cgroup, script), "closed\nopen\n");

@@ -19,18 +19,13 @@ fn limits_are_in_force() {
     root!();
     let place = Place::new();
     place.create(DOCKER);
-    let want = [
-        ("memory", "memory.limit_in_bytes", "67108864"),
-        ("memory", "memory.soft_limit_in_bytes", "33554432"),
-        ("cpu", "cpu.shares", "512"),
-        ("cpu", "cpu.cfs_quota_us", "150000"),
-        ("cpu", "cpu.cfs_period_us", "100000"),
-        ("cpuset", "cpuset.cpus", "0"),
-        ("pids", "pids.max", "77"),
-    ];
-    for (controller, file, value) in want {
-        assert_eq!(place.read(controller, file), value, "{file}");
-    }
+    place.expect("memory", ("memory.limit_in_bytes", "67108864"), ("memory.max", "67108864"));
+    place.expect("memory", ("memory.soft_limit_in_bytes", "33554432"), ("memory.low", "33554432"));
+    place.expect("cpu", ("cpu.shares", "512"), ("cpu.weight", "20"));
+    place.expect("cpu", ("cpu.cfs_quota_us", "150000"), ("cpu.max", "150000 100000"));
+    place.expect("cpu", ("cpu.cfs_period_us", "100000"), ("cpu.max", "150000 100000"));
+    place.expect("cpuset", ("cpuset.cpus", "0"), ("cpuset.cpus", "0"));
+    place.expect("pids", ("pids.max", "77"), ("pids.max", "77"));
 }
 
 #[test]
@@ -43,13 +38,16 @@ fn memory_and_swap_grow_and_shrink_together() {
     {
         let update = format!(r#"{{"memory": {{"limit": {limit}, "swap": {swap}}}}}"#);
         cgroup.apply(&resources_of(&update)).unwrap();
-        assert_eq!(place.read("memory", "memory.limit_in_bytes"), limit.to_string());
-        if swap > 0 && place.path("memory").join("memory.memsw.limit_in_bytes").exists() {
-            assert_eq!(place.read("memory", "memory.memsw.limit_in_bytes"), swap.to_string());
+        let value = limit.to_string();
+        place.expect("memory", ("memory.limit_in_bytes", &value), ("memory.max", &value));
+        let swap_file = if place.is_v1("memory") { "memory.memsw.limit_in_bytes" } else { "memory.swap.max" };
+        if swap > 0 && place.path("memory").join(swap_file).exists() {
+            let (both, alone) = (swap.to_string(), (swap - limit).to_string());
+            place.expect("memory", (swap_file, &both), (swap_file, &alone));
         }
     }
     cgroup.apply(&resources_of(r#"{"memory": {"limit": -1}}"#)).unwrap();
-    assert!(place.read("memory", "memory.limit_in_bytes").parse::<u64>().unwrap() > 1 << 60);
+    place.expect("memory", ("memory.limit_in_bytes", "9223372036854771712"), ("memory.max", "max"));
 }
 
 #[test]
@@ -60,11 +58,11 @@ fn a_refused_update_changes_nothing() {
     let update =
         r#"{"memory": {"limit": 33554432}, "cpu": {"shares": 99, "quota": 1}, "pids": {"limit": 5}}"#;
     cgroup.apply(&resources_of(update)).unwrap_err();
-    assert_eq!(place.read("memory", "memory.limit_in_bytes"), "67108864");
-    assert_eq!(place.read("cpu", "cpu.shares"), "512");
+    place.expect("memory", ("memory.limit_in_bytes", "67108864"), ("memory.max", "67108864"));
+    place.expect("cpu", ("cpu.shares", "512"), ("cpu.weight", "20"));
     assert_eq!(place.read("pids", "pids.max"), "77");
     cgroup.apply(&resources_of(r#"{"memory": {"limit": 33554432, "swappiness": 101}}"#)).unwrap_err();
-    assert_eq!(place.read("memory", "memory.limit_in_bytes"), "67108864");
+    place.expect("memory", ("memory.limit_in_bytes", "67108864"), ("memory.max", "67108864"));
 }
 
 #[test]
@@ -77,18 +75,26 @@ fn quota_period_and_burst_change_in_any_order() {
     {
         let update = format!(r#"{{"cpu": {{"quota": {quota}, "period": {period}, "burst": {burst}}}}}"#);
         cgroup.apply(&resources_of(&update)).unwrap();
-        let have =
-            ["cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.cfs_burst_us"].map(|file| place.read("cpu", file));
-        assert_eq!(have, [quota, period, burst].map(|value: i32| value.to_string()));
+        let [quota, burst, period] = [quota, burst, period].map(|value: i32| value.to_string());
+        let max = format!("{quota} {period}");
+        place.expect("cpu", ("cpu.cfs_quota_us", &quota), ("cpu.max", &max));
+        place.expect("cpu", ("cpu.cfs_period_us", &period), ("cpu.max", &max));
+        place.expect("cpu", ("cpu.cfs_burst_us", &burst), ("cpu.max.burst", &burst));
     }
     cgroup.apply(&resources_of(r#"{"cpu": {"quota": -1}}"#)).unwrap();
-    assert_eq!(place.read("cpu", "cpu.cfs_quota_us"), "-1");
+    place.expect("cpu", ("cpu.cfs_quota_us", "-1"), ("cpu.max", "max 100000"));
+    cgroup.apply(&resources_of(r#"{"cpu": {"quota": 70000}}"#)).unwrap();
+    cgroup.apply(&resources_of(r#"{"cpu": {"period": 200000}}"#)).unwrap();
+    place.expect("cpu", ("cpu.cfs_quota_us", "70000"), ("cpu.max", "70000 200000"));
 }
 
 #[test]
 fn shares_that_would_be_clamped_are_refused() {
     root!();
     let place = Place::new();
+    if !place.is_v1("cpu") {
+        return super::skip(module_path!(), "the cpu controller is not on cgroup v1");
+    }
     let error = place.try_create(r#"{"cpu": {"shares": 9999999}}"#).unwrap_err();
     assert!(error.to_string().contains("the maximum allowed cpu-shares is 262144"), "{error}");
     let error = place.try_create(r#"{"cpu": {"shares": 1}}"#).unwrap_err();
@@ -104,7 +110,8 @@ fn a_controller_the_host_lacks_is_named() {
         ("rdma", r#"{"rdma": {"mlx5_1": {"hcaHandles": 3}}}"#),
     ];
     for (controller, resources) in cases {
-        if place.placement.paths().contains_key(controller) {
+        let known = std::fs::read_to_string("/proc/cgroups").unwrap();
+        if place.is_v1(controller) || (controller == "rdma" && known.contains(controller)) {
             continue;
         }
         let error = place.try_create(resources).unwrap_err();
@@ -140,7 +147,7 @@ fn huge_pages_are_limited_on_whichever_side_has_them() {
     }
     assert!(bad.to_string().contains("no huge pages of size"), "{bad}");
     place.create(asked);
-    if place.placement.paths().contains_key("hugetlb") {
+    if place.is_v1("hugetlb") {
         assert_eq!(place.read("hugetlb", "hugetlb.2MB.limit_in_bytes"), "4194304");
         assert_eq!(place.read("hugetlb", "hugetlb.2MB.rsvd.limit_in_bytes"), "4194304");
     } else {

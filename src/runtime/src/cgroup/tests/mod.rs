@@ -34,11 +34,16 @@ impl Place {
         Self::on(&layout)
     }
 
-    /// On v1 alone.
-    fn on_v1() -> Self {
+    /// On v1 alone, where this host has it.
+    fn on_v1() -> Option<Self> {
         let mut layout = Layout::discover().unwrap();
         layout.unified = None;
-        Self::on(&layout)
+        (!layout.v1.is_empty()).then(|| Self::on(&layout))
+    }
+
+    /// One place on all hierarchies, and one on each side alone.
+    fn on_each_side() -> Vec<Self> {
+        [Self::new(), Self::on_v2()].into_iter().chain(Self::on_v1()).collect()
     }
 
     fn on(layout: &Layout) -> Self {
@@ -78,13 +83,25 @@ impl Place {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// The directory that carries a v1 controller, on whichever side.
     fn path(&self, controller: &str) -> PathBuf {
-        self.placement.paths()[controller].clone()
+        let paths = self.placement.paths();
+        paths.get(controller).unwrap_or_else(|| &paths[""]).clone()
+    }
+
+    fn is_v1(&self, controller: &str) -> bool {
+        self.placement.paths().contains_key(controller)
     }
 
     fn read(&self, controller: &str, file: &str) -> String {
         let path = self.path(controller).join(file);
         std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).trim().to_owned()
+    }
+
+    /// Asserts what a controller's file holds, by its v1 name or its v2 name.
+    fn expect(&self, controller: &str, v1: (&str, &str), v2: (&str, &str)) {
+        let (file, value) = if self.is_v1(controller) { v1 } else { v2 };
+        assert_eq!(self.read(controller, file), value, "{file}");
     }
 
     fn is_gone(&self) -> bool {
@@ -115,18 +132,23 @@ fn resources_of(json: &str) -> LinuxResources {
     serde_json::from_str(json).unwrap()
 }
 
-/// Whether this process may make cgroups; if not, the test counts as skipped in the file that the test run names.
+/// Whether this process may make cgroups; if not, the test counts as skipped.
 fn is_root(test: &str) -> bool {
-    if rustix::process::geteuid().is_root() {
-        return true;
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        skip(test, "making cgroups takes root");
     }
-    let line = format!("{test}: making cgroups takes root\n");
+    root
+}
+
+/// Counts a skip in the file that the test run names.
+fn skip(test: &str, reason: &str) {
+    let line = format!("{test}: {reason}\n");
     eprint!("skipped {line}");
     if let Some(path) = std::env::var_os("CASEMATE_SKIPS") {
         let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
         file.write_all(line.as_bytes()).unwrap();
     }
-    false
 }
 
 /// `root!()`: returns from the test when it lacks the rights, and counts the skip.

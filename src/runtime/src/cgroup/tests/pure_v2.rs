@@ -30,7 +30,9 @@ fn raw_files_are_written_when_their_controller_is_there() {
 #[test]
 fn without_v2_there_are_no_raw_files() {
     root!();
-    let place = Place::on_v1();
+    let Some(place) = Place::on_v1() else {
+        return super::skip(module_path!(), "this host has no cgroup v1");
+    };
     let error = place.try_create(r#"{"unified": {"memory.max": "1"}}"#).unwrap_err();
     assert!(error.to_string().contains("cannot use unified on cgroup v1"), "{error}");
 }
