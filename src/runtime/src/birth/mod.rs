@@ -22,7 +22,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
 pub use bundle::{Bundle, judged, keep_out_of_reach};
 pub use failure::explain;
-pub use foreground::{Foreground, follow};
+pub use foreground::{Foreground, follow, window};
 pub use outside::{keeps_groups, set_oom_score, write_pid_file};
 pub use terminal::Console;
 
@@ -87,6 +87,7 @@ pub fn bear(
         new_keyring: !args.no_new_keyring,
         preserve_fds: preserved(args.preserve_fds),
         listen_fds: activated(),
+        window: if args.console_socket.is_none() { foreground::window() } else { None },
         in_user_namespace: outside::in_user_namespace(),
         keep_groups: outside::keeps_groups(linux),
     };
@@ -222,7 +223,7 @@ impl Carrier {
             newborn.housed().map_err(failed)?;
             for step in &load.plan.house {
                 if let House::NetDevice { name, inside } = step {
-                    crate::netdevice::move_into(name, inside, &newborn.pidfd, newborn.pid, &proc)?;
+                    crate::netdevice::move_into(name, inside, newborn.pid, &proc)?;
                 }
             }
             self.hooked = true;
