@@ -11,6 +11,7 @@ use super::stripped::{Key, Stripped, raise_ambient, set_sets};
 use crate::channel::{Channel, Received};
 use crate::report::{Fault, Record, Stage};
 use crate::sys::exec::execve;
+use crate::sys::fds::dangerous_close_all_but;
 use crate::sys::seccomp::set_filter;
 
 /// The fifth stage, over: somebody said start.
@@ -67,6 +68,9 @@ impl<'a, 'l> Started<'a, 'l> {
     pub(super) fn seal(self) -> Result<Sealed<'a, 'l>, Fault> {
         let life = self.life;
         let fault = |errno| Stage::Seal.fault(errno);
+        // What is open now are directories and mounts of the host's: the program's path could lead through them.
+        let first = i32::try_from(life.plan.process.preserve_fds).unwrap_or(i32::MAX).saturating_add(3);
+        dangerous_close_all_but(first, life.talk().as_fd()).map_err(fault)?;
         if let Some(filter) = &life.plan.process.filter {
             let listener = set_filter(&filter.program, filter.flags, filter.listen).map_err(fault)?;
             if let Some(listener) = listener {

@@ -40,6 +40,8 @@ pub struct Context<'a> {
     pub preserve_fds: u32,
     /// How many of them are the caller's sockets (sd_listen_fds(3)): the program is told.
     pub listen_fds: u32,
+    /// Rows and columns of the terminal that the container's is carried to, where the configuration says none.
+    pub window: Option<(u16, u16)>,
     /// This process is root of a user namespace only, or not root at all: device nodes cannot be made.
     pub in_user_namespace: bool,
     /// setgroups(2) will be denied: an unprivileged caller maps only itself.
@@ -75,6 +77,7 @@ pub fn plan(admitted: &Admitted, context: &Context<'_>) -> Result<Plan> {
     let spec = &admitted.config().spec;
     let linux = spec.linux().as_ref();
     let oci = spec.process().as_ref().ok_or_else(|| Error::new("config.json: process", "missing"))?;
+    refuse_intel_rdt(linux)?;
     let spaces = spaces::spaces(linux)?;
     let mut building = Building { house: Vec::new(), sources: Vec::new() };
     let enter = building.root(spec, context, spaces.makes(Space::Mount), spaces.joins(Space::Mount))?;
@@ -109,6 +112,18 @@ pub fn plan(admitted: &Admitted, context: &Context<'_>) -> Result<Plan> {
         house: building.house,
         enter,
     })
+}
+
+/// Cache and memory bandwidth allocation is a feature of processors that this project cannot test on.
+fn refuse_intel_rdt(linux: Option<&Linux>) -> Result<()> {
+    if linux.is_none_or(|linux| linux.intel_rdt().is_none()) {
+        return Ok(());
+    }
+    let why = match Path::new("/sys/fs/resctrl/info").exists() {
+        true => "this runtime does not drive resctrl",
+        false => "no resctrl filesystem is mounted: it needs Linux 4.10 and a processor with resource control",
+    };
+    Err(Error::new("config.json: linux.intelRdt", why))
 }
 
 /// A plan without a housing: for a process that enters a running container, or to word what a waiting one reported.
