@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use casemate_tests::engine::{Case, IMAGE, World, engine_runtime, run_cases};
 use casemate_tests::{Invocation, Output, Terminal, cases, wait_until};
@@ -54,10 +55,17 @@ impl Buildah {
         self.command(args).run().ok().text()
     }
 
+    /// Buildah gives the parent it is asked for to the runtime as the step's own group, and two steps may not share one:
+    /// the end of one would be the end of the other.
+    fn cgroup(&self) -> String {
+        static SERIAL: AtomicU32 = AtomicU32::new(0);
+        format!("--cgroup-parent=/{}/{}", self.world.id(), SERIAL.fetch_add(1, Ordering::Relaxed))
+    }
+
     /// A working container, in which the steps of a build are run by hand.
     #[track_caller]
     fn from(&self, flags: &[&str]) -> String {
-        let parent = format!("--cgroup-parent=/{}", self.world.id());
+        let parent = self.cgroup();
         self.ok(&[&["from", parent.as_str()], flags, &[IMAGE]].concat())
     }
 
@@ -76,7 +84,7 @@ impl Buildah {
         let dir = self.world.make_dir(name);
         fs::write(dir.join("Dockerfile"), format!("FROM {IMAGE}\n{lines}")).expect("write a Dockerfile");
         let runtime = self.runtime.display().to_string();
-        let parent = format!("--cgroup-parent=/{}", self.world.id());
+        let parent = self.cgroup();
         let fixed =
             ["bud", "--isolation", "oci", "--runtime", &runtime, "--network", "none", &parent, "-t", name];
         self.command([&fixed[..], flags, &[&dir.to_string_lossy()]].concat()).run()

@@ -99,7 +99,16 @@ impl Containerd {
         self.ctr(self.run_args(id, &[&["-d"], flags].concat(), &["sh", "-c", script])).run().ok();
     }
 
-    #[track_caller]
+    /// A shell script in a container of its own.
+    fn sh(&self, id: &str, flags: &[&str], script: &str) -> Output {
+        self.run(id, flags, &["sh", "-c", &lingering(script)])
+    }
+
+    /// A shell script in a running container.
+    fn exec_sh(&self, id: &str, script: &str) -> Output {
+        self.exec(id, &["sh", "-c", &lingering(script)])
+    }
+
     fn exec(&self, id: &str, command: &[&str]) -> Output {
         let name = format!("x{:?}", std::time::Instant::now()).replace(|c: char| !c.is_ascii_digit(), "");
         self.ctr([&["task", "exec", "--exec-id", &name, id], command].concat()).run()
@@ -124,13 +133,18 @@ impl Containerd {
     }
 }
 
+/// ctr stops reading when it hears of the end, and loses what came right before it, with any runtime.
+fn lingering(script: &str) -> String {
+    format!("({script}); code=$?; sleep 0.3; exit $code")
+}
+
 fn ctr(world: &World) -> Invocation {
     let socket = world.dir().join("containerd.sock").display().to_string();
     world.inside(["ctr", "--address", &socket, "--namespace", world.id()])
 }
 
 fn run_gives_output_and_exit_code(ctd: &Containerd) {
-    let output = ctd.run("out", &[], &["sh", "-c", "echo out; echo err >&2; exit 7"]).fails_with(7);
+    let output = ctd.sh("out", &[], "echo out; echo err >&2; exit 7").fails_with(7);
     assert_eq!(output.stdout(), "out\n");
     assert!(output.stderr().contains("err\n"), "{output}");
     assert!(ctd.cgroups("out").is_empty());
@@ -181,7 +195,7 @@ fn the_life_of_a_task(ctd: &Containerd) {
 
 fn exec_in_a_task(ctd: &Containerd) {
     ctd.task("exec", &[], "exec sleep 1000");
-    let output = ctd.exec("exec", &["sh", "-c", "echo in; exit 4"]).fails_with(4);
+    let output = ctd.exec_sh("exec", "echo in; exit 4").fails_with(4);
     assert_eq!(output.stdout(), "in\n");
     ctd.exec("exec", &["nosuch"]).fails_saying(&["executable file not found in $PATH"]);
     ctd.ok(&["task", "exec", "-d", "--exec-id", "later", "exec", "sleep", "2000"]);
@@ -198,7 +212,7 @@ fn exec_in_a_task(ctd: &Containerd) {
         "exec",
         "sh",
         "-c",
-        "id -u; pwd",
+        &lingering("id -u; pwd"),
     ]);
     assert_eq!(user, "1000\n/tmp");
     ctd.remove("exec");
@@ -218,7 +232,7 @@ fn exec_on_a_terminal(ctd: &Containerd) {
 
 fn pause_resume_and_metrics(ctd: &Containerd) {
     ctd.task("pause", &[], "while :; do date +%N >/n; sleep 0.02; done");
-    let count = || ctd.exec("pause", &["cat", "/n"]).ok().text();
+    let count = || ctd.exec_sh("pause", "cat /n").ok().text();
     ctd.ok(&["task", "pause", "pause"]);
     assert_eq!(ctd.status("pause"), "PAUSED");
     ctd.ok(&["task", "resume", "pause"]);
@@ -234,7 +248,7 @@ fn pause_resume_and_metrics(ctd: &Containerd) {
 }
 
 fn flags_reach_the_process(ctd: &Containerd) {
-    let sh = |id: &str, flags: &[&str], script: &str| ctd.run(id, flags, &["sh", "-c", script]).ok().text();
+    let sh = |id: &str, flags: &[&str], script: &str| ctd.sh(id, flags, script).ok().text();
     let field = |name: &str| format!("grep ^{name}: /proc/self/status | cut -f2");
     assert_eq!(sh("nnp", &[], &field("NoNewPrivs")), "1");
     assert_eq!(sh("new-privs", &["--allow-new-privs"], &field("NoNewPrivs")), "0");
@@ -274,19 +288,18 @@ fn namespaces_are_joined(ctd: &Containerd) {
     };
     let (network, pid, ipc) = (namespace("network"), namespace("pid"), namespace("ipc"));
     let flags = ["--with-ns", &network, "--with-ns", &pid, "--with-ns", &ipc];
-    let script = ["sh", "-c", "readlink /proc/self/ns/net; tr '\\0' ' ' </proc/1/cmdline"];
-    let seen = ctd.run("ns-joins", &flags, &script).ok().text();
-    let own = ctd.exec("ns", &["readlink", "/proc/self/ns/net"]).ok().text();
+    let script = "readlink /proc/self/ns/net; tr '\\0' ' ' </proc/1/cmdline";
+    let seen = ctd.sh("ns-joins", &flags, script).ok().text();
+    let own = ctd.exec_sh("ns", "readlink /proc/self/ns/net").ok().text();
     assert_eq!(seen.trim(), format!("{own}\nsleep 3333"));
-    let host = ctd.run("ns-host", &["--net-host"], &["readlink", "/proc/self/ns/net"]).ok().text();
+    let host = ctd.sh("ns-host", &["--net-host"], "readlink /proc/self/ns/net").ok().text();
     assert_eq!(host, ctd.world.inside(["readlink", "/proc/self/ns/net"]).run().ok().text());
     ctd.remove("ns");
 }
 
 fn a_user_namespace(ctd: &Containerd) {
     let flags = ["--uidmap", "0:300000:65536", "--gidmap", "0:300000:65536"];
-    let output =
-        ctd.run("userns", &flags, &["sh", "-c", "id -u; tr -s ' ' </proc/self/uid_map; stat -c %u /bin"]);
+    let output = ctd.sh("userns", &flags, "id -u; tr -s ' ' </proc/self/uid_map; stat -c %u /bin");
     assert_eq!(output.ok().text(), "0\n 0 300000 65536\n0");
 }
 
@@ -323,7 +336,7 @@ fn survives_a_restart(mut ctd: Containerd) {
     ctd.daemon = Containerd::spawn(&ctd.world);
     ctd.wait();
     assert_eq!(ctd.status("survivor"), "RUNNING");
-    assert_eq!(ctd.exec("survivor", &["echo", "alive"]).ok().text(), "alive");
+    assert_eq!(ctd.exec_sh("survivor", "echo alive").ok().text(), "alive");
     ctd.ok(&["task", "kill", "-s", "KILL", "survivor"]);
     wait_until("the task ends", || ctd.status("survivor") == "STOPPED");
     ctd.remove("survivor");

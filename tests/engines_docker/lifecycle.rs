@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use casemate_tests::engine::Case;
+use casemate_tests::engine::{Case, wait_patiently};
 use casemate_tests::engine_docker::{Docker, IMAGE};
 use casemate_tests::{cases, wait_until};
 
@@ -165,7 +165,7 @@ fn restart_and_start_again(docker: &Docker) {
 
 fn restart_policy_counts(docker: &Docker) {
     let container = docker.background("restart-policy", &["--restart", "on-failure:2"], "exit 4");
-    wait_until("the policy gives up", || {
+    wait_patiently("the policy gives up", || {
         container.inspect("{{.RestartCount}} {{.State.Status}} {{.State.ExitCode}}") == "2 exited 4"
     });
 }
@@ -173,9 +173,9 @@ fn restart_policy_counts(docker: &Docker) {
 fn healthcheck_turns_healthy_and_unhealthy(docker: &Docker) {
     let flags = ["--health-cmd", "test -e /ok", "--health-interval", "200ms", "--health-retries", "1"];
     let container = docker.background("health", &flags, "touch /ok; exec sleep 1000");
-    wait_until("it is healthy", || container.inspect("{{.State.Health.Status}}") == "healthy");
+    wait_patiently("it is healthy", || container.inspect("{{.State.Health.Status}}") == "healthy");
     container.sh("rm /ok");
-    wait_until("it is unhealthy", || container.inspect("{{.State.Health.Status}}") == "unhealthy");
+    wait_patiently("it is unhealthy", || container.inspect("{{.State.Health.Status}}") == "unhealthy");
 }
 
 fn create_then_start_attached(docker: &Docker) {

@@ -341,6 +341,19 @@ pub fn run_cases<E: Sync>(engine: &E, at_once: usize, cases: &[&Case<E>]) {
     assert!(failed.is_empty(), "{} of {} cases failed: {}", failed.len(), cases.len(), failed.join(", "));
 }
 
+/// Waits longer than [`wait_until`]: engines take their time to try again.
+///
+/// # Panics
+/// When the condition does not hold within a minute.
+#[track_caller]
+pub fn wait_patiently(what: &str, mut condition: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while !condition() {
+        assert!(Instant::now() < until, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// The runtimes to prove the engine with: as everywhere, or the one binary named by `CASEMATE_ENGINE_RUNTIME`.
 ///
 /// `None` when this one is not to be tried; the other then proves what there is to prove.

@@ -1,0 +1,158 @@
+//! Podman and conmon on top of the runtime, as root and as a user of no rights.
+
+mod lifecycle;
+mod rights;
+mod settings;
+
+use std::path::PathBuf;
+
+use casemate_tests::engine::{Case, IMAGE, World, engine_runtime, run_cases};
+use casemate_tests::{Invocation, Output, wait_until};
+
+#[test]
+fn podman_with_runc() {
+    let Some(podman) = Podman::rootful("runc") else { return };
+    podman.check(&[lifecycle::CASES, settings::CASES, rights::OF_ROOT]);
+}
+
+#[test]
+fn podman_with_casemate() {
+    let Some(podman) = Podman::rootful("casemate") else { return };
+    podman.check(&[lifecycle::CASES, settings::CASES, rights::OF_ROOT]);
+}
+
+#[test]
+fn rootless_podman_with_runc() {
+    let Some(podman) = Podman::rootless("runc") else { return };
+    podman.check(&[lifecycle::CASES, settings::CASES, rights::OF_A_USER]);
+}
+
+#[test]
+fn rootless_podman_with_casemate() {
+    let Some(podman) = Podman::rootless("casemate") else { return };
+    podman.check(&[lifecycle::CASES, settings::CASES, rights::OF_A_USER]);
+}
+
+/// The user of rootless cases; inside the world only.
+const USER: &str = "4711";
+
+/// Podman in a world of its own.
+struct Podman {
+    world: World,
+    runtime: PathBuf,
+    ours: bool,
+    rootless: bool,
+}
+
+impl Podman {
+    fn rootful(runtime: &str) -> Option<Self> {
+        Some(
+            Self {
+                world: World::make(),
+                runtime: engine_runtime(runtime)?,
+                ours: runtime == "casemate",
+                rootless: false,
+            }
+            .loaded(),
+        )
+    }
+
+    fn rootless(runtime: &str) -> Option<Self> {
+        let podman = Self {
+            world: World::make(),
+            runtime: engine_runtime(runtime)?,
+            ours: runtime == "casemate",
+            rootless: true,
+        };
+        let world = &podman.world;
+        for (name, line) in [("passwd", "plain:x:4711:4711::/:/bin/sh"), ("group", "plain:x:4711:")] {
+            let host = std::fs::read_to_string(format!("/etc/{name}")).expect("read the host's users");
+            world.replace_file(&format!("/etc/{name}"), &format!("{host}{line}\n"));
+        }
+        for name in ["subuid", "subgid"] {
+            world.replace_file(&format!("/etc/{name}"), "plain:400000:65536\n");
+        }
+        for name in ["home", "xdg"] {
+            let dir = world.make_dir(name);
+            std::os::unix::fs::chown(dir, Some(4711), Some(4711)).expect("give the directory away");
+        }
+        world.replace_device("/dev/net/tun", 10, 200);
+        world.replace_device("/dev/fuse", 10, 229);
+        // The binary may lie where a plain user cannot go.
+        let copy = world.dir().join("runtime");
+        std::fs::copy(&podman.runtime, &copy).expect("copy the runtime");
+        Some(Self { runtime: copy, ..podman }.loaded())
+    }
+
+    fn loaded(self) -> Self {
+        let archive = self.world.image_archive();
+        self.command(["load", "-q", "-i", &archive.to_string_lossy()]).run().ok();
+        self
+    }
+
+    fn check(&self, tables: &[&[Case<Self>]]) {
+        run_cases(self, 4, &tables.iter().flat_map(|table| table.iter()).collect::<Vec<_>>());
+        self.command(["rm", "-f", "-t", "0", "--all"]).run().ok();
+        wait_until("no container's control group is left", || self.world.cgroups_of_containers().is_empty());
+        let left = self.world.inside(["pgrep", "-x", "conmon"]).run().text();
+        assert_eq!(left, "", "conmon is left");
+    }
+
+    fn command<S: AsRef<str>>(&self, args: impl IntoIterator<Item = S>) -> Invocation {
+        let dir = |name: &str| self.world.dir().join(name).display().to_string();
+        let runtime = self.runtime.display().to_string();
+        let home = format!("HOME={}", dir("home"));
+        let xdg = format!("XDG_RUNTIME_DIR={}", dir("xdg"));
+        let user = ["setpriv", "--reuid", USER, "--regid", USER, "--clear-groups", "env", &home, &xdg];
+        let fixed =
+            ["podman", "--runtime", &runtime, "--cgroup-manager", "cgroupfs", "--events-backend", "file"];
+        let argv = if self.rootless { [&user[..], &fixed[..]].concat() } else { fixed.to_vec() };
+        let command = self.world.inside(argv).cwd(self.world.dir());
+        args.into_iter().fold(command, |command, arg| command.arg(arg.as_ref()))
+    }
+
+    #[track_caller]
+    fn ok(&self, args: &[&str]) -> String {
+        self.command(args).run().ok().text()
+    }
+
+    fn run_args(&self, flags: &[&str], command: &[&str]) -> Vec<String> {
+        // A user's control groups are not delegated on v1, and a network of its own is slow to make.
+        let parent = format!("--cgroup-parent=/{}", self.world.id());
+        let network = ["--network", "none"];
+        let own = |name: &str| flags.iter().any(|flag| flag.starts_with(name));
+        let network = if own("--network") || own("--pod") { &[][..] } else { &network[..] };
+        let parent = [parent.as_str()];
+        let parent = if self.rootless || own("--pod") { &[][..] } else { &parent[..] };
+        [&["run"], parent, network, flags, &[IMAGE], command]
+            .concat()
+            .into_iter()
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn run(&self, flags: &[&str], command: &[&str]) -> Output {
+        self.command(self.run_args(&[&["--rm"], flags].concat(), command)).run()
+    }
+
+    #[track_caller]
+    fn sh(&self, flags: &[&str], script: &str) -> String {
+        self.run(flags, &["sh", "-c", script]).ok().text()
+    }
+
+    #[track_caller]
+    fn background(&self, name: &str, flags: &[&str], script: &str) {
+        self.command(self.run_args(&[&["-d", "--name", name], flags].concat(), &["sh", "-c", script]))
+            .run()
+            .ok();
+    }
+
+    #[track_caller]
+    fn inspect(&self, name: &str, template: &str) -> String {
+        self.ok(&["inspect", "--format", template, name])
+    }
+
+    fn remove(&self, name: &str) {
+        self.command(["rm", "-f", "-t", "0", name]).run();
+    }
+}
