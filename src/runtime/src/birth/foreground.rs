@@ -140,6 +140,12 @@ fn status(pidfd: &OwnedFd) -> Result<ExitCode> {
     Ok(ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(255)))
 }
 
+/// Rows and columns of our own terminal. The container's has them before its program can look.
+pub fn window() -> Option<(u16, u16)> {
+    let size = tcgetwinsize(rustix::stdio::stdin()).ok()?;
+    (size.ws_row > 0).then_some((size.ws_row, size.ws_col))
+}
+
 /// Carries bytes between our terminal and the container's.
 struct Proxy {
     master: OwnedFd,

@@ -109,6 +109,7 @@ fn visit_plan(admitted: &Admitted, record: &Record, args: &ExecArgs) -> Result<P
         new_keyring: false,
         preserve_fds: preserved(args.preserve_fds),
         listen_fds: crate::birth::activated(),
+        window: if args.console_socket.is_none() { crate::birth::window() } else { None },
         in_user_namespace: false,
         keep_groups: crate::birth::keeps_groups(spec.linux().as_ref()),
     };

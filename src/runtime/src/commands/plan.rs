@@ -37,6 +37,7 @@ pub fn plan(global: &Global, args: &PlanArgs) -> Result<ExitCode> {
         new_keyring: true,
         preserve_fds: 0,
         listen_fds: 0,
+        window: None,
         in_user_namespace: global.is_confined(),
         keep_groups: keeps_groups(linux),
     };

@@ -77,6 +77,7 @@ fn words(spec: &Spec, container: &Container, failure: Failure) -> Error {
         new_keyring: false,
         preserve_fds: 0,
         listen_fds: 0,
+        window: None,
         in_user_namespace: false,
         keep_groups: false,
     };

@@ -32,7 +32,7 @@ pub fn process(oci: &OciProcess, linux: Option<&Linux>, context: &Context<'_>) -
     Ok(Process {
         program: program(oci, context.listen_fds)?,
         cwd: c_string(&oci.cwd().to_string_lossy())?,
-        terminal: oci.terminal().unwrap_or(false).then_some(Terminal { size }),
+        terminal: oci.terminal().unwrap_or(false).then_some(Terminal { size: size.or(context.window) }),
         identity: Identity {
             uid: user.uid(),
             gid: user.gid(),
