@@ -48,7 +48,9 @@ fn new_namespaces_differ_and_absent_ones_are_the_callers() {
             let mut bundle = sleeper(rt);
             match kind {
                 "user" => map(&mut bundle, 100_000),
-                _ => drop(bundle.namespace(kind, None).id()),
+                _ => {
+                    bundle.namespace(kind, None);
+                }
             }
             bundle.run_detached().ok();
             assert_ne!(link(&bundle.pid().to_string(), file), link("self", file), "{kind}");
