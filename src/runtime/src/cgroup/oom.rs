@@ -99,9 +99,10 @@ impl OomWatch {
     fn read_v2(&mut self, before: u64) -> Result<OomNews> {
         let mut buffer = [MaybeUninit::<u8>::uninit(); 4096];
         let mut events = inotify::Reader::new(&self.fd, &mut buffer);
+        let mut changed = false;
         loop {
             match events.next() {
-                Ok(_) => {}
+                Ok(_) => changed = true,
                 Err(Errno::AGAIN) => break,
                 Err(Errno::INTR) => {}
                 Err(e) => return Err(os("read out of memory events", e)),
@@ -111,6 +112,10 @@ impl OomWatch {
         self.side = Watched::Unified { kills: now };
         if now > before {
             return Ok(OomNews::Oom);
+        }
+        // Before its first process has entered a cgroup is empty too.
+        if !changed {
+            return Ok(OomNews::Nothing);
         }
         let events = self.dir.read_if_there("cgroup.events")?;
         let empty = events.is_none_or(|text| text.lines().any(|line| line == "populated 0"));

@@ -37,8 +37,8 @@ fn an_occupied_cgroup_is_not_shared() {
     let cgroup = place.create("{}");
     place.run(&cgroup, "sleep 100");
     let error = place.placement.create(None).unwrap_err();
-    assert!(error.to_string().contains("container's cgroup is not empty: 1 process(es) found"), "{error}");
-    assert_eq!(cgroup.pids().unwrap().len(), 1);
+    assert!(error.to_string().contains("container's cgroup is not empty: "), "{error}");
+    assert!(!cgroup.pids().unwrap().is_empty());
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn processes_below_are_listed_killed_and_removed_too() {
 #[test]
 fn freezing_stops_and_thawing_lets_go_on() {
     root!();
-    for mut place in [Place::new(), Place::on_v2()] {
+    for mut place in Place::on_each_side() {
         let cgroup = place.create("{}");
         assert!(!cgroup.frozen().unwrap());
         let pid = place.run(&cgroup, "while :; do :; done").id();

@@ -28,10 +28,10 @@ impl Place {
     }
 
     /// On v2 alone, as on a host without v1; only v2's own files are there where the controllers are on v1.
-    fn on_v2() -> Self {
+    fn on_v2() -> Option<Self> {
         let mut layout = Layout::discover().unwrap();
         layout.v1.clear();
-        Self::on(&layout)
+        layout.unified.is_some().then(|| Self::on(&layout))
     }
 
     /// On v1 alone, where this host has it.
@@ -43,7 +43,7 @@ impl Place {
 
     /// One place on all hierarchies, and one on each side alone.
     fn on_each_side() -> Vec<Self> {
-        [Self::new(), Self::on_v2()].into_iter().chain(Self::on_v1()).collect()
+        [Some(Self::new()), Self::on_v2(), Self::on_v1()].into_iter().flatten().collect()
     }
 
     fn on(layout: &Layout) -> Self {

@@ -5,10 +5,12 @@ use super::{Place, root};
 #[test]
 fn v2_alone_holds_a_container() {
     root!();
-    let mut place = Place::on_v2();
+    let Some(mut place) = Place::on_v2() else {
+        return super::skip(module_path!(), "this host has no cgroup v2");
+    };
     let cgroup = place.create("{}");
     place.run(&cgroup, "sleep 100");
-    assert_eq!(cgroup.pids().unwrap().len(), 1);
+    assert!(!cgroup.pids().unwrap().is_empty());
     assert!(cgroup.stats().unwrap().cpu.usage.user < 1_000_000_000);
     cgroup.kill(9).unwrap();
     cgroup.remove().unwrap();
@@ -18,10 +20,11 @@ fn v2_alone_holds_a_container() {
 #[test]
 fn raw_files_are_written_when_their_controller_is_there() {
     root!();
-    let place = Place::on_v2();
+    let (Some(place), Some(other)) = (Place::on_v2(), Place::on_v2()) else {
+        return super::skip(module_path!(), "this host has no cgroup v2");
+    };
     place.create(r#"{"unified": {"cgroup.max.depth": "7", "cgroup.max.descendants": "5"}}"#);
     assert_eq!(place.read("", "cgroup.max.depth"), "7");
-    let other = Place::on_v2();
     let error = other.try_create(r#"{"unified": {"nosuch.max": "1"}}"#).unwrap_err();
     let want = "unified resource \"nosuch.max\" can't be set: controller \"nosuch\" not available";
     assert_eq!(error.to_string(), want);
