@@ -71,7 +71,7 @@ pub fn bear(
     let Bundle { path, bytes, admitted } = bundle;
     let spec = &admitted.config().spec;
     let linux = spec.linux().as_ref();
-    let rootless = outside::is_rootless(global);
+    let rootless = global.is_rootless();
     let wish = Wish {
         id,
         path: linux.and_then(|linux| linux.cgroups_path().as_deref()),
@@ -88,7 +88,7 @@ pub fn bear(
         preserve_fds: preserved(args.preserve_fds),
         listen_fds: activated(),
         window: if args.console_socket.is_none() { foreground::window() } else { None },
-        in_user_namespace: outside::in_user_namespace(),
+        in_user_namespace: global.is_confined(),
         keep_groups: outside::keeps_groups(linux),
     };
     let plan = plan::plan(&admitted, &context)?;

@@ -12,31 +12,12 @@ use oci_spec::runtime::Linux;
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use crate::cli::{Global, Rootless};
+use crate::cli::Global;
 use crate::log;
-
-/// Whether missing permission on control groups is forgiven.
-pub fn is_rootless(global: &Global) -> bool {
-    match global.rootless {
-        Rootless::True => true,
-        Rootless::False => false,
-        Rootless::Auto => !rustix::process::geteuid().is_root() || in_user_namespace(),
-    }
-}
-
-/// Whether root here is not root of the host.
-pub fn in_user_namespace() -> bool {
-    if !rustix::process::geteuid().is_root() {
-        return true;
-    }
-    // The initial namespace maps every id to itself (user_namespaces(7)).
-    std::fs::read_to_string("/proc/self/uid_map")
-        .is_ok_and(|map| !map.split_ascii_whitespace().eq(["0", "0", "4294967295"]))
-}
 
 /// What the gate needs to know of this host.
 pub fn host(global: &Global) -> Host {
-    Host { rootless: is_rootless(global) && !rustix::process::geteuid().is_root(), ..Host::default() }
+    Host { rootless: !rustix::process::geteuid().is_root() && global.is_rootless(), ..Host::default() }
 }
 
 /// An unprivileged caller that maps only itself must deny setgroups(2) (user_namespaces(7)).

@@ -100,13 +100,17 @@ pub fn plan(admitted: &Admitted, context: &Context<'_>) -> Result<Plan> {
     let hooks = spec.hooks().as_ref();
     let child_hooks = |hooks: Option<&Vec<OciHook>>| hooks.into_iter().flatten().map(hook).collect::<Result<Vec<_>>>();
     let some = |hooks: Option<&Vec<OciHook>>| hooks.is_some_and(|hooks| !hooks.is_empty());
+    let mut process = process(oci, linux, context)?;
+    // execCPUAffinity is for processes that enter ("not applicable to the container's init process").
+    process.affinity_initial = None;
+    process.affinity_final = None;
     Ok(Plan {
         pause_for_hooks: hooks.is_some_and(|h| some(h.prestart().as_ref()) || some(h.create_runtime().as_ref()))
             || building.house.iter().any(|step| matches!(step, House::NetDevice { .. })),
         create_hooks: child_hooks(hooks.and_then(|hooks| hooks.create_container().as_ref()))?,
         start_hooks: child_hooks(hooks.and_then(|hooks| hooks.start_container().as_ref()))?,
         furnish: furnish(spec, linux, enter)?,
-        process: process(oci, linux, context)?,
+        process,
         spaces,
         sources: building.sources,
         house: building.house,
