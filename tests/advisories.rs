@@ -215,3 +215,23 @@ fn proc_and_sys_that_are_links_are_refused() {
         }
     }
 }
+
+/// No advisory, but runc's rule: a namespace of the host's joined by path is not the container's to configure. The
+/// values are those the host has, so that nothing changes when the rule is broken.
+#[test]
+fn a_namespace_of_the_hosts_is_not_configured() {
+    each(|rt| {
+        let mut bundle = Bundle::new(rt);
+        let ttl = fs::read_to_string("/proc/sys/net/ipv4/ip_default_ttl").unwrap();
+        bundle.namespace("network", Some("/proc/self/ns/net"));
+        bundle.edit(|c| c["linux"]["sysctl"] = json!({"net.ipv4.ip_default_ttl": ttl.trim()}));
+        bundle.run().fails_with(1).fails_saying(&["net.ipv4.ip_default_ttl"]);
+        bundle.assert_clean();
+    });
+    let mut bundle = Bundle::new(&ours());
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    bundle.namespace("uts", Some("/proc/self/ns/uts"));
+    bundle.edit(|c| c["hostname"] = json!(name.trim()));
+    bundle.run().fails_with(1).fails_saying(&["hostname"]);
+    bundle.assert_clean();
+}
