@@ -14,6 +14,11 @@ const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 /// The inode of a procfs's root: anything else is a directory within one.
 const PROC_ROOT_INO: u64 = 1;
 
+/// Whether what a descriptor refers to is a procfs's.
+pub(crate) fn is_procfs(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+    Ok(u64::try_from(rustix::fs::fstatfs(fd)?.f_type).unwrap_or(0) == PROC_SUPER_MAGIC)
+}
+
 /// A handle on `/proc`.
 ///
 /// Files are opened beneath it with openat2(2), which refuses whatever is mounted over them and every magic link.
@@ -28,9 +33,8 @@ impl Proc {
     pub fn open() -> Result<Self, Errno> {
         let proc =
             rustix::fs::open(c"/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        let magic = u64::try_from(rustix::fs::fstatfs(&proc)?.f_type).unwrap_or(0);
         let root = rustix::fs::statat(&proc, c"", AtFlags::EMPTY_PATH)?;
-        if magic != PROC_SUPER_MAGIC || root.st_ino != PROC_ROOT_INO {
+        if !is_procfs(proc.as_fd())? || root.st_ino != PROC_ROOT_INO {
             return Err(Errno::XDEV);
         }
         Ok(Self(proc))

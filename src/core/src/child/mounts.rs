@@ -86,10 +86,18 @@ fn is_kernel_view(kind: &CStr) -> bool {
 
 fn bind(root: BorrowedFd<'_>, tree: &Tree, step: &Mount) -> Result<(), Errno> {
     let target = if tree.directory { directory(root, &step.at)? } else { file(root, &step.at)? };
+    not_over_proc(target.as_fd(), &step.at)?;
     for one in &step.changes {
         change(tree.fd.as_fd(), *one)?;
     }
     attach(tree.fd.as_fd(), target.as_fd())
+}
+
+/// The plan says by path what may lie over procfs; a symbolic link of the image's must not add to that.
+fn not_over_proc(target: BorrowedFd<'_>, at: &At) -> Result<(), Errno> {
+    let path = at.path().to_bytes();
+    let named = path == b"proc" || path.starts_with(b"proc/");
+    if named || !crate::procfs::is_procfs(target)? { Ok(()) } else { Err(Errno::XDEV) }
 }
 
 fn place(root: BorrowedFd<'_>, fresh: BorrowedFd<'_>, step: &Mount, plain: bool) -> Result<(), Errno> {
@@ -98,7 +106,9 @@ fn place(root: BorrowedFd<'_>, fresh: BorrowedFd<'_>, step: &Mount, plain: bool)
         drop(directory(root, &step.at)?);
         look_plain(root, step.at.path(), OFlags::PATH | OFlags::DIRECTORY)?
     } else {
-        directory(root, &step.at)?
+        let target = directory(root, &step.at)?;
+        not_over_proc(target.as_fd(), &step.at)?;
+        target
     };
     if step.copy_up {
         super::house::copy_up(target.as_fd(), fresh)?;

@@ -54,7 +54,9 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     let failed = |error: std::io::Error| {
         let shown = Error::io(format!("open {}", path.display()), &error);
         match error.kind() {
-            std::io::ErrorKind::NotFound => shown.hint("runtime spec writes an example; --bundle names another directory"),
+            std::io::ErrorKind::NotFound => {
+                shown.hint("runtime spec writes an example; --bundle names another directory")
+            }
             _ => shown,
         }
     };
@@ -79,7 +81,7 @@ pub fn judged(global: &Global, config: Config) -> Result<Admitted> {
         log::debug(format_args!("config.json: ignored {ignored}"));
     }
     let policy: Policy = global.policy.parse()?;
-    let host = HostFacts { host: super::outside::host(global) };
+    let host = HostFacts { host: super::outside::host(global, &config) };
     judge(config, &policy, &host).map_err(Error::from)
 }
 
@@ -100,16 +102,19 @@ pub fn keep_out_of_reach(admitted: &Admitted) -> Result<()> {
             c_string(key)
         })
         .collect::<Result<Vec<_>>>()?;
-    casemate_core::image::out_of_reach(arguments, environment)
-        .map_err(|errno| Error::os("keep the runtime's own file out of the container's reach", errno.raw_os_error()))
+    casemate_core::image::out_of_reach(arguments, environment).map_err(|errno| {
+        Error::os("keep the runtime's own file out of the container's reach", errno.raw_os_error())
+    })
 }
 
 /// A container of a new user namespace that does not map root, who owns our file, cannot write to it.
 fn maps_us_away(admitted: &Admitted) -> bool {
     let Some(linux) = admitted.config().spec.linux() else { return false };
-    let fresh = linux.namespaces().iter().flatten().any(|namespace| {
-        namespace.typ() == LinuxNamespaceType::User && namespace.path().is_none()
-    });
+    let fresh = linux
+        .namespaces()
+        .iter()
+        .flatten()
+        .any(|namespace| namespace.typ() == LinuxNamespaceType::User && namespace.path().is_none());
     let maps = linux.uid_mappings().as_deref().unwrap_or_default();
     let owner = rustix::fs::stat("/proc/self/exe").map(|stat| (stat.st_uid, stat.st_mode));
     // Group and others must not write either.

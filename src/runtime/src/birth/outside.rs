@@ -7,7 +7,7 @@ use std::process::Command;
 use casemate_core::plan::{IdMap, Maps, Plan};
 use casemate_core::procfs::Proc;
 use casemate_core::userns;
-use casemate_spec::{Error, Host, Result};
+use casemate_spec::{Config, Error, Host, Result};
 use oci_spec::runtime::Linux;
 use rustix::io::Errno;
 use rustix::process::Pid;
@@ -16,14 +16,31 @@ use crate::cli::Global;
 use crate::log;
 
 /// What the gate needs to know of this host.
-pub fn host(global: &Global) -> Host {
-    Host { rootless: !rustix::process::geteuid().is_root() && global.is_rootless(), ..Host::default() }
+pub fn host(global: &Global, config: &Config) -> Host {
+    let mut host =
+        Host { rootless: !rustix::process::geteuid().is_root() && global.is_rootless(), ..Host::default() };
+    let namespaces = config.spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref());
+    for namespace in namespaces.unwrap_or_default() {
+        let Some(path) = namespace.path() else { continue };
+        // A path that leads to our own namespace makes what the container sets there the host's.
+        let own = Path::new("/proc/self/ns").join(crate::plan::space_kind(namespace.typ()).file());
+        // One that is not there cannot be joined, and the birth will say so.
+        if identity(path).is_some_and(|identity_of| Some(identity_of) == identity(&own)) {
+            host.shared.push(namespace.typ());
+        }
+    }
+    host
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    rustix::fs::stat(path).ok().map(|stat| (stat.st_dev, stat.st_ino))
 }
 
 /// An unprivileged caller that maps only itself must deny setgroups(2) (user_namespaces(7)).
 pub fn keeps_groups(linux: Option<&Linux>) -> bool {
     let gids = linux.and_then(|linux| linux.gid_mappings().as_deref()).unwrap_or_default();
-    !rustix::process::geteuid().is_root() && maps_only_self(&crate::plan::id_maps(gids), rustix::process::getegid().as_raw())
+    !rustix::process::geteuid().is_root()
+        && maps_only_self(&crate::plan::id_maps(gids), rustix::process::getegid().as_raw())
 }
 
 fn maps_only_self(maps: &[IdMap], own: u32) -> bool {
@@ -89,14 +106,12 @@ pub fn set_oom_score(proc: &Proc, pid: Pid, score: i32, rootless: bool) -> Resul
 /// Writes a pid file whole, or leaves it as it was.
 pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
     let failed = |error: std::io::Error| Error::io(format!("write pid file {}", path.display()), &error);
-    let name = path.file_name().ok_or_else(|| Error::new(format!("pid file {}", path.display()), "it has no name"))?;
+    let name = path
+        .file_name()
+        .ok_or_else(|| Error::new(format!("pid file {}", path.display()), "it has no name"))?;
     let next = path.with_file_name(format!(".{}", name.to_string_lossy()));
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(&next)
-        .map_err(failed)?;
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).open(&next).map_err(failed)?;
     file.write_all(pid.to_string().as_bytes()).map_err(failed)?;
     std::fs::rename(&next, path).map_err(failed)
 }

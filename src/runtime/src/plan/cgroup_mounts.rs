@@ -61,7 +61,13 @@ impl Building {
         let from = From::New { kind: c"tmpfs".into(), options: mode, fallback: None };
         let at = place(&destination.to_string_lossy())?;
         let shown = "tmpfs for cgroups".to_owned();
-        self.house.push(House::Mount(Mount { from, at: at.clone(), changes: vec![flags], copy_up: false, shown }));
+        self.house.push(House::Mount(Mount {
+            from,
+            at: at.clone(),
+            changes: vec![flags],
+            copy_up: false,
+            shown,
+        }));
         for (controllers, mount, directory) in placement.hierarchies().filter(|(c, ..)| !c.is_empty()) {
             let Some(name) = mount.file_name().and_then(|name| name.to_str()) else { continue };
             let inner = destination.join(name);
@@ -90,15 +96,15 @@ impl Building {
 
     /// Controllers that are mounted together are found under their own names too.
     fn links(&mut self, destination: &Path, name: &str, controllers: &[String]) -> Result<()> {
-        for controller in controllers.iter().filter(|controller| *controller != name && !controller.contains('=')) {
+        for controller in
+            controllers.iter().filter(|controller| *controller != name && !controller.contains('='))
+        {
             let at = place(&destination.join(controller).to_string_lossy())?;
             self.house.push(House::Link(Link { at, target: c_string(name)?, replace: false }));
         }
         Ok(())
     }
 }
-
-
 
 fn view(controllers: &[String]) -> Result<Vec<(CString, Option<CString>)>> {
     let mut keys = source_key(c"cgroup");

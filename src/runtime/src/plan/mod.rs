@@ -94,18 +94,21 @@ pub fn plan(admitted: &Admitted, context: &Context<'_>) -> Result<Plan> {
         }
     }
     for (name, device) in linux.and_then(|linux| linux.net_devices().as_ref()).into_iter().flatten() {
-        let inside = device.name().clone().filter(|inside| !inside.is_empty()).unwrap_or_else(|| name.clone());
+        let inside =
+            device.name().clone().filter(|inside| !inside.is_empty()).unwrap_or_else(|| name.clone());
         building.house.push(House::NetDevice { name: name.clone(), inside });
     }
     let hooks = spec.hooks().as_ref();
-    let child_hooks = |hooks: Option<&Vec<OciHook>>| hooks.into_iter().flatten().map(hook).collect::<Result<Vec<_>>>();
+    let child_hooks =
+        |hooks: Option<&Vec<OciHook>>| hooks.into_iter().flatten().map(hook).collect::<Result<Vec<_>>>();
     let some = |hooks: Option<&Vec<OciHook>>| hooks.is_some_and(|hooks| !hooks.is_empty());
     let mut process = process(oci, linux, context)?;
     // execCPUAffinity is for processes that enter ("not applicable to the container's init process").
     process.affinity_initial = None;
     process.affinity_final = None;
     Ok(Plan {
-        pause_for_hooks: hooks.is_some_and(|h| some(h.prestart().as_ref()) || some(h.create_runtime().as_ref()))
+        pause_for_hooks: hooks
+            .is_some_and(|h| some(h.prestart().as_ref()) || some(h.create_runtime().as_ref()))
             || building.house.iter().any(|step| matches!(step, House::NetDevice { .. })),
         create_hooks: child_hooks(hooks.and_then(|hooks| hooks.create_container().as_ref()))?,
         start_hooks: child_hooks(hooks.and_then(|hooks| hooks.start_container().as_ref()))?,
@@ -125,7 +128,9 @@ fn refuse_intel_rdt(linux: Option<&Linux>) -> Result<()> {
     }
     let why = match Path::new("/sys/fs/resctrl/info").exists() {
         true => "this runtime does not drive resctrl",
-        false => "no resctrl filesystem is mounted: it needs Linux 4.10 and a processor with resource control",
+        false => {
+            "no resctrl filesystem is mounted: it needs Linux 4.10 and a processor with resource control"
+        }
     };
     Err(Error::new("config.json: linux.intelRdt", why))
 }
@@ -193,7 +198,9 @@ fn furnish(spec: &Spec, linux: Option<&Linux>, enter: Enter) -> Result<Vec<Furni
     let mut sysctls: Vec<_> = linux.sysctl().iter().flatten().collect();
     sysctls.sort();
     for (key, value) in sysctls {
-        let path = text::sysctl_path(key);
+        let path = casemate_spec::validate::sysctl_path(key).ok_or_else(|| {
+            Error::new(format!("config.json: linux.sysctl {key:?}"), "it names no kernel parameter")
+        })?;
         steps.push(Furnish::Sysctl { path: c_string(&format!("sys/{path}"))?, value: c_string(value)? });
     }
     if !matches!(enter, Enter::Pivot | Enter::Move) {

@@ -33,7 +33,8 @@ const SHARED_INSTANCES: [&str; 7] = ["proc", "sysfs", "cgroup", "cgroup2", "mque
 
 impl Building {
     pub(super) fn mounts(&mut self, spec: &Spec, context: &Context<'_>, spaces: &Spaces) -> Result<()> {
-        let label = spec.linux().as_ref().and_then(|linux| linux.mount_label().clone()).filter(|l| !l.is_empty());
+        let label =
+            spec.linux().as_ref().and_then(|linux| linux.mount_label().clone()).filter(|l| !l.is_empty());
         if label.is_some() && !Path::new("/sys/fs/selinux/status").exists() {
             return Err(Error::new("config.json: linux.mountLabel", "SELinux is not enabled in this kernel"));
         }
@@ -44,7 +45,13 @@ impl Building {
         Ok(())
     }
 
-    fn mount(&mut self, oci: &OciMount, context: &Context<'_>, spaces: &Spaces, label: Option<&str>) -> Result<()> {
+    fn mount(
+        &mut self,
+        oci: &OciMount,
+        context: &Context<'_>,
+        spaces: &Spaces,
+        label: Option<&str>,
+    ) -> Result<()> {
         let words = oci.options().as_deref().unwrap_or_default();
         let mut options = MountOptions::parse(words);
         let kind = oci.typ().as_deref().unwrap_or_default();
@@ -52,10 +59,11 @@ impl Building {
             options.bind = Some(Bind::One);
         }
         let destination = Path::new("/").join(oci.destination());
-        if options.bind.is_some() || kind != "proc" {
-            not_over_proc(&destination)?;
-        }
         let at = place(&destination.to_string_lossy())?;
+        if options.bind.is_some() || kind != "proc" {
+            // As it will be walked: `..` and doubled slashes resolved.
+            not_over_proc(Path::new(&at.to_string()))?;
+        }
         let changes = changes(&options);
         if options.remount && options.bind.is_none() {
             self.house.push(remount(at, changes, format!("with {}", words.join(","))));
@@ -89,13 +97,14 @@ impl Building {
         let own = |m: &Option<Vec<_>>| id_maps(m.as_deref().unwrap_or_default());
         let (uids, gids) = (own(oci.uid_mappings()), own(oci.gid_mappings()));
         // Without maps of its own, an id-mapped mount takes the container's.
-        let idmap = match options.idmap {
-            _ if !uids.is_empty() => Some(Maps { uids, gids }),
-            Some(_) => Some(spaces.maps.clone().ok_or_else(|| {
-                Error::new("idmap", "neither the mount nor the container has id mappings")
-            })?),
-            None => None,
-        };
+        let idmap =
+            match options.idmap {
+                _ if !uids.is_empty() => Some(Maps { uids, gids }),
+                Some(_) => Some(spaces.maps.clone().ok_or_else(|| {
+                    Error::new("idmap", "neither the mount nor the container has id mappings")
+                })?),
+                None => None,
+            };
         let index = self.source(Source {
             path: c_string(&path.to_string_lossy())?,
             recursive: bind == Bind::Recursive,
@@ -119,7 +128,8 @@ fn not_over_proc(destination: &Path) -> Result<()> {
     if !destination.starts_with("/proc") || destination == Path::new("/proc") {
         return Ok(());
     }
-    let listed = OVER_PROC.iter().any(|path| destination == Path::new(path)) || destination == Path::new("/proc/net/dev");
+    let listed = OVER_PROC.iter().any(|path| destination == Path::new(path))
+        || destination == Path::new("/proc/net/dev");
     if listed {
         return Ok(());
     }

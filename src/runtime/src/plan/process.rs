@@ -9,8 +9,9 @@ use casemate_core::sys::sched::SchedAttr;
 use casemate_core::sys::seccomp::Instruction;
 use casemate_spec::{Error, Result};
 use oci_spec::runtime::{
-    IOPriorityClass, Linux, LinuxMemoryPolicy, LinuxNamespaceType, LinuxPersonalityDomain, LinuxSchedulerFlag, LinuxSchedulerPolicy,
-    MemoryPolicyFlagType, MemoryPolicyModeType, PosixRlimitType, Process as OciProcess, Scheduler,
+    IOPriorityClass, Linux, LinuxMemoryPolicy, LinuxNamespaceType, LinuxPersonalityDomain,
+    LinuxSchedulerFlag, LinuxSchedulerPolicy, MemoryPolicyFlagType, MemoryPolicyModeType, PosixRlimitType,
+    Process as OciProcess, Scheduler,
 };
 use rustix::process::Resource;
 
@@ -27,7 +28,9 @@ pub fn process(oci: &OciProcess, linux: Option<&Linux>, context: &Context<'_>) -
         (clamp(size.height()), clamp(size.width()))
     });
     let affinity = oci.exec_cpu_affinity().as_ref();
-    let cpus = |list: Option<&String>| list.filter(|list| !list.is_empty()).map(|list| number_list(list)).transpose();
+    let cpus = |list: Option<&String>| {
+        list.filter(|list| !list.is_empty()).map(|list| number_list(list)).transpose()
+    };
     let user = oci.user();
     Ok(Process {
         program: program(oci, context.listen_fds)?,
@@ -195,14 +198,18 @@ fn label(oci: &OciProcess) -> Result<Option<Label>> {
     let selinux = oci.selinux_label().as_deref().filter(|label| !label.is_empty());
     if let Some(label) = selinux {
         if !Path::new("/sys/fs/selinux/status").exists() {
-            return Err(Error::new("config.json: process.selinuxLabel", "SELinux is not enabled in this kernel"));
+            return Err(Error::new(
+                "config.json: process.selinuxLabel",
+                "SELinux is not enabled in this kernel",
+            ));
         }
         return Ok(Some(Label { path: c"self/attr/exec".into(), text: c_string(label)? }));
     }
     let Some(profile) = oci.apparmor_profile().as_deref().filter(|profile| !profile.is_empty()) else {
         return Ok(None);
     };
-    let enabled = std::fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with(b"Y"));
+    let enabled =
+        std::fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with(b"Y"));
     match (enabled, profile) {
         (true, _) => {
             // Since Linux 5.8 AppArmor has a directory of its own, so that modules can be stacked.

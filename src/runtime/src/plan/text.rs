@@ -15,20 +15,6 @@ pub(super) fn place(path: &str) -> Result<At> {
     At::new(path).ok_or_else(|| Error::new(format!("{path:?}"), "it holds a NUL byte"))
 }
 
-/// A kernel parameter's path beneath `/proc/sys`. Both spellings of sysctl(8) are known: when the first separator is a
-/// dot, dots separate and a slash stands for a dot in a name (`net.ipv4.conf.eth0/100.forwarding`).
-pub(super) fn sysctl_path(key: &str) -> String {
-    let swap = |c| match c {
-        '.' => '/',
-        '/' => '.',
-        other => other,
-    };
-    match key.find(['.', '/']) {
-        Some(at) if key.get(at..).is_some_and(|rest| rest.starts_with('.')) => key.chars().map(swap).collect(),
-        _ => key.to_owned(),
-    }
-}
-
 /// A list of CPUs or memory nodes: `0-3,7` (cpuset(7), "List format").
 pub(super) fn number_list(text: &str) -> Result<Vec<usize>> {
     let wrong = || Error::new(format!("list {text:?}"), "it is not of the form 0-3,7");
@@ -47,15 +33,7 @@ pub(super) fn number_list(text: &str) -> Result<Vec<usize>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{number_list, sysctl_path};
-
-    #[test]
-    fn sysctls_are_spelled_in_two_ways() {
-        assert_eq!(sysctl_path("net.ipv4.ip_forward"), "net/ipv4/ip_forward");
-        assert_eq!(sysctl_path("net/ipv4/ip_forward"), "net/ipv4/ip_forward");
-        assert_eq!(sysctl_path("net.ipv4.conf.eth0/1.forwarding"), "net/ipv4/conf/eth0.1/forwarding");
-        assert_eq!(sysctl_path("net/ipv4/conf/eth0.1/forwarding"), "net/ipv4/conf/eth0.1/forwarding");
-    }
+    use super::number_list;
 
     #[test]
     fn lists_are_the_kernels() {
