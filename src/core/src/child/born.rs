@@ -91,11 +91,12 @@ impl<'a, 'l> Born<'a, 'l> {
         Ok(false)
     }
 
-    /// Becomes root of the user namespace once the parent has written its maps.
+    /// Becomes root of the user namespace once the parent has written its maps. A parent that moves this process to
+    /// its control groups is waited for too: a cgroup namespace is rooted where its first process is.
     fn become_housekeeper(&self) -> Result<(), Fault> {
         let birth = |errno| Stage::Birth.fault(errno);
         let spaces = &self.life.plan.spaces;
-        if spaces.maps.is_some() {
+        if spaces.maps.is_some() || self.life.plan.adopted {
             match self.life.hands.channel.receive().map_err(birth)? {
                 Received::Record(Record::Go, _) => {}
                 Received::Record(..) => return Err(birth(Errno::PROTO)),

@@ -26,6 +26,9 @@ use crate::report::{Fault, Stage};
 pub struct Plan {
     /// The namespaces it lives in.
     pub spaces: Spaces,
+    /// The process is moved to its control groups from outside, and waits for that: systemd makes a scope around a
+    /// process that is there already.
+    pub adopted: bool,
     /// Mount trees opened on the host before the birth; steps refer to them by index.
     pub sources: Vec<Source>,
     /// What is set up before the root is entered.

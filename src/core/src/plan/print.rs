@@ -20,6 +20,9 @@ impl fmt::Display for Plan {
                 writeln!(f, "born     map gids {map}")?;
             }
         }
+        if self.adopted {
+            writeln!(f, "born     wait for systemd to make the control groups")?;
+        }
         for offset in &self.spaces.time_offsets {
             writeln!(f, "born     time offset {}", offset.to_string_lossy())?;
         }

@@ -217,6 +217,8 @@ impl Carrier {
         }
         if let Some(maps) = &load.plan.spaces.maps {
             outside::write_maps(&proc, newborn.pid, maps, load.plan)?;
+        }
+        if load.plan.spaces.maps.is_some() || load.plan.adopted {
             newborn.go().map_err(failed)?;
         }
         if load.plan.pause_for_hooks {

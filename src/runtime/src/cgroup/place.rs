@@ -124,6 +124,11 @@ impl Layout {
 }
 
 impl Placement {
+    /// Whether a process enters by [`super::Cgroup::adopt`] alone, and has to wait for it.
+    pub fn is_adopted(&self) -> bool {
+        self.systemd.is_some()
+    }
+
     /// Each controller's directory on this host; `""` stands for cgroup v2, as in runc's state.
     pub fn paths(&self) -> BTreeMap<String, PathBuf> {
         let v1 = self.v1.iter().flat_map(|p| p.controllers.iter().map(|c| (c.clone(), p.path())));

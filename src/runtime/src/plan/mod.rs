@@ -115,6 +115,7 @@ pub fn plan(admitted: &Admitted, context: &Context<'_>) -> Result<Plan> {
         furnish: furnish(spec, linux, enter)?,
         process,
         spaces,
+        adopted: context.placement.is_some_and(Placement::is_adopted),
         sources: building.sources,
         house: building.house,
         enter,
@@ -144,6 +145,7 @@ pub fn visit(spec: &Spec, context: &Context<'_>) -> Result<Plan> {
     let start = spec.hooks().as_ref().and_then(|hooks| hooks.start_container().as_ref());
     Ok(Plan {
         spaces: Spaces::default(),
+        adopted: false,
         sources: Vec::new(),
         house: Vec::new(),
         pause_for_hooks: false,

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use casemate_spec::{Error, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use super::wire::{Body, Message, Target, call};
 
@@ -18,6 +20,7 @@ const MANAGER: Target = Target {
     interface: "org.freedesktop.systemd1.Manager",
 };
 const PROPERTIES: Target = Target { interface: "org.freedesktop.DBus.Properties", ..MANAGER };
+const PEER: Target = Target { interface: "org.freedesktop.DBus.Peer", ..MANAGER };
 const BUS: Target = Target {
     destination: "org.freedesktop.DBus",
     path: "/org/freedesktop/DBus",
@@ -29,6 +32,8 @@ pub(super) struct Bus {
     stream: UnixStream,
     serial: u32,
     end: Instant,
+    /// Whether the other side has been seen to read what we send.
+    awake: bool,
 }
 
 /// What systemd answers to a call that starts a job.
@@ -44,7 +49,7 @@ impl Bus {
         let (private, public) = sockets(user)?;
         let end = Instant::now() + PATIENCE;
         if let Ok(stream) = UnixStream::connect(&private) {
-            let mut bus = Self { stream, serial: 0, end };
+            let mut bus = Self { stream, serial: 0, end, awake: false };
             bus.authenticate()?;
             return Ok(bus);
         }
@@ -53,7 +58,7 @@ impl Bus {
             Error::io(what(), &e)
                 .hint("use the cgroupfs driver (without --systemd-cgroup) where systemd does not run")
         })?;
-        let mut bus = Self { stream, serial: 0, end };
+        let mut bus = Self { stream, serial: 0, end, awake: true };
         bus.authenticate()?;
         bus.ask(BUS, "Hello", &Body::default())?;
         let rule = "type='signal',interface='org.freedesktop.systemd1.Manager',member='JobRemoved'";
@@ -147,7 +152,27 @@ impl Bus {
         Ok(self.serial)
     }
 
+    /// systemd's own end of a private connection looks at what it has read only when more arrives. When it reads our
+    /// first call together with the end of the authentication, the call lies there until something else comes: a ping.
+    fn wake(&mut self) -> Result<()> {
+        let mut pause = Duration::from_millis(20);
+        while !self.awake {
+            let limit = Timespec::try_from(pause).map_err(|_huge| Error::new("wait for systemd", "too long"))?;
+            let ready = match poll(&mut [PollFd::new(&self.stream, PollFlags::IN)], Some(&limit)) {
+                Err(Errno::INTR) => 0,
+                other => other.map_err(|e| Error::os("wait for systemd", e.raw_os_error()))?,
+            };
+            self.awake = ready > 0 || Instant::now() > self.end;
+            if !self.awake {
+                self.send(PEER, "Ping", &Body::default())?;
+                pause = (pause * 2).min(Duration::from_secs(1));
+            }
+        }
+        Ok(())
+    }
+
     fn receive(&mut self) -> Result<Message> {
+        self.wake()?;
         let mut head = [0_u8; 16];
         self.read(&mut head)?;
         let mut rest = vec![0_u8; Message::rest(&head)?];
