@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use casemate_tests::engine::{Case, IMAGE, World, engine_runtime, run_cases};
-use casemate_tests::{Invocation, Output, Terminal, cases, wait_until};
+use casemate_tests::{Invocation, Output, Terminal, cases};
 
 const CASES: &[Case<Buildah>] = cases![
     run_gives_output_and_exit_code,
@@ -33,7 +33,7 @@ fn all_cases(runtime: &str) {
     let archive = format!("docker-archive:{}", buildah.world.image_archive().display());
     buildah.ok(&["pull", "-q", &archive]);
     run_cases(&buildah, 3, &CASES.iter().collect::<Vec<_>>());
-    wait_until("no step's control group is left", || buildah.world.cgroups_of_containers().is_empty());
+    buildah.world.assert_no_cgroups(|_| true);
     let left = buildah.world.inside(["sh", "-c", "grep -c buildah /proc/mounts || true"]).run().text();
     assert_eq!(left, "0", "mounts of a build are left");
 }

@@ -80,14 +80,18 @@ pub fn leaves_nothing(docker: &Docker) {
     let id = docker.ok(&["run", "-d", IMAGE, "sleep", "1000"]);
     let found = traces(docker);
     assert!(found.contains("/merged") && found.contains(&format!("moby/{id}")), "{found}");
-    assert!(docker.world().cgroups_of_containers().iter().any(|path| path.ends_with(&id)));
+    assert!(docker.world().cgroups(is_container).iter().any(|path| path.ends_with(&id)));
     let all = docker.ok(&["ps", "-aq"]);
     if !all.is_empty() {
         docker.ok(&["rm", "-f", "-v"].into_iter().chain(all.lines()).collect::<Vec<_>>());
     }
-    wait_until("no container's control group is left", || docker.world().cgroups_of_containers().is_empty());
+    docker.world().assert_no_cgroups(is_container);
     let left = traces(docker);
     assert!(left.is_empty(), "left behind:\n{left}");
+}
+
+fn is_container(cgroup: &str) -> bool {
+    cgroup.len() == 64 && cgroup.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// What containers have while they exist: the runtime's record, the mount of their root.

@@ -93,9 +93,11 @@ impl Podman {
     fn check(&self, tables: &[&[Case<Self>]]) {
         run_cases(self, 4, &tables.iter().flat_map(|table| table.iter()).collect::<Vec<_>>());
         self.command(["rm", "-f", "-t", "0", "--all"]).run().ok();
-        wait_until("no container's control group is left", || self.world.cgroups_of_containers().is_empty());
-        let left = self.world.inside(["pgrep", "-x", "conmon"]).run().text();
-        assert_eq!(left, "", "conmon is left");
+        // A pod's own is Podman's to remove, and with any runtime it forgets hierarchies it does not know.
+        self.world.assert_no_cgroups(|name| name.starts_with("libpod-"));
+        wait_until("no conmon is left", || {
+            self.world.inside(["pgrep", "-x", "conmon"]).run().text().is_empty()
+        });
     }
 
     fn command<S: AsRef<str>>(&self, args: impl IntoIterator<Item = S>) -> Invocation {

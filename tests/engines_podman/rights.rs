@@ -23,7 +23,7 @@ fn limits_reach_the_control_group(podman: &Podman) {
     let flags = ["--memory", "64m", "--pids-limit", "77", "--cpus", "0.5"];
     podman.background("limits", &flags, "exec sleep 1000");
     let read = |file: &str| {
-        let dirs = podman.world.cgroups_of_containers();
+        let dirs = podman.world.cgroups(|name| name.starts_with("libpod-"));
         let id = podman.inspect("limits", "{{.Id}}");
         let own = dirs.into_iter().filter(|dir| dir.ends_with(format!("libpod-{id}")));
         own.filter_map(|dir| std::fs::read_to_string(dir.join(file)).ok())

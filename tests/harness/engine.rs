@@ -130,21 +130,34 @@ impl World {
         Daemon { child, log: path }
     }
 
-    /// Control groups below the world's own that bear a container's id, as long as engines make them.
-    pub fn cgroups_of_containers(&self) -> Vec<PathBuf> {
-        let mut left = Vec::new();
+    /// Control groups below the world's own whose name says that they are a container's.
+    pub fn cgroups(&self, of_container: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+        let mut found = Vec::new();
         let mut dirs: Vec<_> = Hierarchy::all().into_iter().map(|h| h.mount.join(&self.id)).collect();
         while let Some(dir) = dirs.pop() {
             let entries = fs::read_dir(dir).into_iter().flatten().flatten();
             for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-                let name = entry.file_name().to_string_lossy().into_owned();
-                if name.len() >= 64 && name.bytes().rev().take(64).all(|b| b.is_ascii_hexdigit()) {
-                    left.push(entry.path());
+                if of_container(&entry.file_name().to_string_lossy()) {
+                    found.push(entry.path());
                 }
                 dirs.push(entry.path());
             }
         }
-        left
+        found
+    }
+
+    /// Checks that containers, now removed, left no control group.
+    ///
+    /// # Panics
+    /// When one is still there after some seconds.
+    pub fn assert_no_cgroups(&self, of_container: impl Fn(&str) -> bool) {
+        let until = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < until && !self.cgroups(&of_container).is_empty() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let left = self.cgroups(&of_container);
+        let processes: Vec<_> = left.iter().map(|dir| fs::read_to_string(dir.join("cgroup.procs"))).collect();
+        assert!(left.is_empty(), "left behind: {left:#?} with {processes:?}");
     }
 
     /// Puts another content in place of a file of the host, seen only inside.
