@@ -2,25 +2,27 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, WaitOptions, waitpid};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
 
 use crate::bench::case::{Case, Profile};
 use crate::bench::floor::Floor;
 use crate::command::{self, shown};
 use crate::failure::{Doing as _, Failure, Outcome};
-use crate::workspace;
 
+/// How long any one call may take.
+const PATIENCE: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
 const PARALLEL: usize = 8;
 const CROWD: usize = 100;
 
-/// The contenders that are installed, ours first.
-pub fn all(only: &[String], youki: Option<&Path>, bench: &Path) -> Outcome<Vec<Contender>> {
-    let ours = Some(workspace::runtime()).filter(|program| program.is_file());
+/// The contenders that are installed; ours first, if it is built.
+pub fn all(ours: &Path, only: &[String], youki: Option<&Path>, bench: &Path) -> Outcome<Vec<Contender>> {
+    let ours = Some(ours.to_path_buf()).filter(|program| program.is_file());
     let peers = [("runc", command::find("runc")), ("crun", command::find("crun"))];
     let found =
         [("casemate", ours)].into_iter().chain(peers).chain([("youki", youki.map(Path::to_path_buf))]);
@@ -186,10 +188,10 @@ impl Contender {
         let file = self.state.join(format!("{}.err", self.serial.fetch_add(1, Ordering::Relaxed)));
         let stderr = File::create(&file).doing(file.display())?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
-        let status = command.status().doing(command.get_program().display())?;
+        let status = end_of(command);
         let said = fs::read_to_string(&file).unwrap_or_default();
         fs::remove_file(&file).doing(file.display())?;
-        if status.success() { Ok(said) } else { Err(Failure::new(shown(command), said.trim())) }
+        if status?.success() { Ok(said) } else { Err(Failure::new(shown(command), said.trim())) }
     }
 
     fn next_id(&self) -> String {
@@ -220,6 +222,24 @@ impl Drop for Contender {
             fs::remove_dir(shared).unwrap_or_default();
         }
     }
+}
+
+/// Waits on a pidfd, which wakes us at once and lets us give up on a runtime that hangs.
+fn end_of(command: &mut Command) -> Outcome<ExitStatus> {
+    let line = shown(command);
+    let mut child = command.spawn().doing(&line)?;
+    let pid = i32::try_from(child.id())
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or_else(|| Failure::new(&line, "no pid"))?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).doing(&line)?;
+    let mut events = [PollFd::new(&pidfd, PollFlags::IN)];
+    if poll(&mut events, Some(&PATIENCE)).doing(&line)? == 0 {
+        child.kill().doing(&line)?;
+        child.wait().doing(&line)?;
+        return Err(Failure::new(line, format!("still running after {} s", PATIENCE.tv_sec)));
+    }
+    child.wait().doing(line)
 }
 
 fn reap(pid: Pid) -> Outcome {

@@ -52,9 +52,7 @@ pub fn run(args: &Args) -> Outcome {
     }
     setup::packages(setup::BENCH)?;
     let youki = setup::youki(args.with_youki)?;
-    if !args.no_build {
-        workspace::build_runtime()?;
-    }
+    let ours = if args.no_build { workspace::runtime() } else { workspace::runtime_under_test()? };
     let bench = workspace::scratch("bench")?;
     write_bundles(&bench)?;
     let floor = Floor::build(&bench)?;
@@ -62,7 +60,7 @@ pub fn run(args: &Args) -> Outcome {
     // Containers whose runtime has left become our children: their end is seen at once, without polling.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).doing("become a subreaper")?;
 
-    let mut contenders = contender::all(&args.only, youki.as_deref(), &bench)?;
+    let mut contenders = contender::all(&ours, &args.only, youki.as_deref(), &bench)?;
     let cases: Vec<Case> = Case::ALL.into_iter().filter(|case| case.is_among(&args.cases)).collect();
     let samples = measure(&mut contenders, &floor, &cases, args.rounds);
     let report = Report::new(&contenders, &cases, samples?, args.rounds);
@@ -81,7 +79,10 @@ fn measure(contenders: &mut [Contender], floor: &Floor, cases: &[Case], rounds: 
         contenders.rotate_left(first);
         for case in cases.iter().filter(|case| case.is_due(round, rounds)) {
             for contender in contenders.iter_mut() {
-                samples.add(*case, contender.name(), contender.measure(*case, floor));
+                // A case that has failed once is not tried again: it may be one that hangs.
+                if !samples.has_failed(*case, contender.name()) {
+                    samples.add(*case, contender.name(), contender.measure(*case, floor));
+                }
             }
             if matches!(case, Case::Run(Profile::None)) {
                 samples.add(*case, Floor::NAME, floor.measure());

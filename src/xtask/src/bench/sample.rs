@@ -51,6 +51,11 @@ impl Samples {
         Some(Summary { median: at(0.5)?, p10: at(0.1)?, p90: at(0.9)? })
     }
 
+    /// Whether this contender could not do this case.
+    pub fn has_failed(&self, case: Case, contender: &str) -> bool {
+        self.find(case, contender).is_some_and(|taken| taken.failure.is_some())
+    }
+
     /// Every case that failed, with the words of its last failure.
     pub fn failures(&self) -> impl Iterator<Item = String> {
         self.taken.iter().filter_map(|((case, contender), taken)| {

@@ -7,8 +7,7 @@ use crate::workspace;
 
 /// Longest file, in lines of every kind.
 const FILE_LIMIT: usize = 500;
-/// All of the core that is not tests, in lines of every kind: comments and blanks count, so that nothing is
-/// gained by squeezing.
+/// All of the core, in lines of code: no blanks, no comments, no tests. What explains a step is not rationed.
 const CORE_LIMIT: usize = 3_000;
 /// The one folder with `unsafe`.
 const UNSAFE_ROOM: &str = "src/core/src/sys";
@@ -30,11 +29,12 @@ pub fn check(files: &Files, violations: &mut Violations) {
         unsafe_code(path, &bare, violations);
         ignored_tests(path, &bare, violations);
         if path.starts_with("src/core/src") {
-            core += code::test_lines(&bare).into_iter().filter(|is_test| !is_test).count();
+            let lines = bare.lines().zip(code::test_lines(&bare));
+            core += lines.filter(|(line, is_test)| !is_test && !line.trim().is_empty()).count();
         }
     }
     if core > CORE_LIMIT {
-        violations.add("size", format!("src/core: {core} lines without tests, the limit is {CORE_LIMIT}"));
+        violations.add("size", format!("src/core: {core} lines of code, the limit is {CORE_LIMIT}"));
     }
     for (path, text) in files.texts(&["rs", "c", "sh", "toml", "md", "txt", "json", "yml"]) {
         leftovers(path, &text, violations);
