@@ -188,10 +188,13 @@ const fn slot(name: &str) -> usize {
     (hash ^ (hash >> 16)) as usize % SLOTS
 }
 
-/// A table of `number + 1` by the hash of the name, 0 where free. Evaluated by the compiler, so that an index out
-/// of bounds would not build.
+/// A table of `number + 1` by the hash of the name, 0 where free.
 macro_rules! table {
     ($name:ident, $Sysno:ty) => {
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "evaluated by the compiler: out of bounds would not build"
+        )]
         static $name: [u16; SLOTS] = {
             assert!((<$Sysno>::last().id() as usize) < LIMIT);
             let mut slots = [0; SLOTS];

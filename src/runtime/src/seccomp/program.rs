@@ -197,7 +197,6 @@ impl Program<'_> {
 fn halves(value: u64) -> (u32, u32) {
     #[expect(clippy::cast_possible_truncation, reason = "the low half is what is asked for")]
     let low = value as u32;
-    #[expect(clippy::cast_possible_truncation, reason = "32 bits are left")]
     let high = (value >> 32) as u32;
     (high, low)
 }

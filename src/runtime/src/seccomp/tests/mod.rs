@@ -4,6 +4,8 @@ mod docker;
 mod reading;
 mod sample;
 
+use std::time::{Duration, Instant};
+
 use oci_spec::runtime::LinuxSeccomp;
 use proptest::{collection::vec, prelude::*};
 
@@ -200,4 +202,31 @@ fn flags_are_the_kernels() {
     assert_eq!((plain.flags, plain.notify), (0b0000_0111, false));
     let notify = compile_for(Native::X86_64, &profile("SCMP_ACT_NOTIFY")).unwrap();
     assert_eq!((notify.flags, notify.notify), (0b0011_1111, true));
+}
+
+#[test]
+fn dockers_profile_answers_as_written() {
+    for native in [Native::X86_64, Native::Aarch64] {
+        check(native, &docker::resolved(native, docker::CAPABILITIES));
+        check(native, &docker::resolved(native, &["CAP_SYS_ADMIN", "CAP_BPF", "CAP_SYS_PTRACE"]));
+    }
+}
+
+#[test]
+fn dockers_profile_compiles_small_and_soon() {
+    let profile = docker::resolved(Native::X86_64, docker::CAPABILITIES);
+    let filter = compile_for(Native::X86_64, &profile).unwrap();
+    // A third of what a filter that compares number after number takes.
+    assert!(filter.program.len() < 700, "{} instructions", filter.program.len());
+    let best = (0..20)
+        .map(|_| {
+            let start = Instant::now();
+            compile_for(Native::X86_64, &profile).unwrap();
+            start.elapsed()
+        })
+        .min()
+        .unwrap();
+    eprintln!("{} instructions in {best:?}", filter.program.len());
+    // Far above what it takes, optimised or not, and far below what would be noticed.
+    assert!(best < Duration::from_millis(20), "{best:?}");
 }

@@ -101,8 +101,7 @@ impl<'a> Reading<'a> {
 
     /// The action of every rule about the call that differs from the default, and whether it holds.
     pub fn rules(&self, abi: Abi, data: &SyscallData) -> Vec<(u32, Match)> {
-        let ways = self.ways.get(&(abi.audit(), data.number)).map(Vec::as_slice).unwrap_or_default();
-        let rules = ways.iter().map(|(entry, way)| {
+        let rules = self.ways(abi, data.number).iter().map(|(entry, way)| {
             let action = code(entry.action(), entry.errno_ret());
             (action, self.matching(abi, entry, *way, data))
         });

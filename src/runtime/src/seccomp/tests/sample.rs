@@ -120,7 +120,7 @@ impl Choices<'_> {
     }
 
     fn errno(&mut self) -> Option<u32> {
-        [None, Some(0), Some(1), Some(38), Some(13), Some(4095)][self.byte() % 6]
+        [None, Some(0), Some(1), Some(38), Some(13), Some(4094)][self.byte() % 6]
     }
 
     /// A profile that compiles.
