@@ -53,6 +53,13 @@ pub enum Failure {
         /// The kernel's reason.
         errno: Errno,
     },
+    /// A mount source whose filesystem does not take the id-map.
+    IdMap {
+        /// The source.
+        path: String,
+        /// The kernel's reason.
+        errno: Errno,
+    },
     /// The child's report.
     Child(Fault),
     /// The child is gone without a word: killed, most likely for want of memory.
@@ -63,6 +70,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Host { what, errno } => write!(f, "{what}: {errno}"),
+            Self::IdMap { path, errno } => write!(f, "id-map mount source {path}: {errno}"),
             Self::Child(fault) => write!(f, "{}: error {}", fault.stage, fault.errno),
             Self::Gone => f.write_str("the new process died without a report"),
         }
@@ -268,7 +276,7 @@ fn open_source(source: &Source) -> Result<OnceCell<Tree>, Failure> {
     if let Some(maps) = &source.idmap {
         let space = userns::with_maps(maps)?;
         crate::sys::mount::idmap(tree.fd.as_fd(), space.as_fd(), source.idmap_recursive)
-            .map_err(host(format!("id-map mount source {shown}")))?;
+            .map_err(|errno| Failure::IdMap { path: shown.into_owned(), errno })?;
     }
     Ok(OnceCell::from(tree))
 }

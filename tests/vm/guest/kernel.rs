@@ -32,7 +32,7 @@ fn tmpfs_cannot_be_idmapped(host: &Host) {
             "options": ["bind", "idmap"], "uidMappings": mappings, "gidMappings": mappings});
         c["mounts"].as_array_mut().expect("mounts").push(mount);
     });
-    container.bundle.run_detached().fails_saying(&["/mapped"]);
+    container.bundle.run_detached().fails_saying(&["id-map", source, "tmpfs 6.3"]);
     container.bundle.delete_force();
     container.bundle.assert_clean();
 }

@@ -10,6 +10,17 @@ use rustix::io::Errno;
 pub fn explain(plan: &Plan, failure: Failure) -> Error {
     let error = match failure {
         Failure::Host { what, errno } => hinted(Error::os(what, errno.raw_os_error()), errno.raw_os_error()),
+        Failure::IdMap { path, errno } => {
+            let error = Error::os(format!("id-map mount source {path}"), errno.raw_os_error());
+            match errno {
+                // mount_setattr(2): what the filesystem must bring.
+                Errno::INVAL => error.hint(
+                    "its filesystem does not take id-maps on this kernel: ext4 does since Linux 5.12, xfs 5.13, \
+                     btrfs 5.15, overlayfs layers 5.19, tmpfs 6.3",
+                ),
+                other => hinted(error, other.raw_os_error()),
+            }
+        }
         Failure::Child(fault) => of_fault(plan, &fault),
         Failure::Gone => Error::new("container init", "it died without a report")
             .hint("the kernel's log says whether it was killed for want of memory: the limit may be too low"),
@@ -24,22 +35,22 @@ fn of_fault(plan: &Plan, fault: &Fault) -> Error {
             Error::new(what, "executable file not found in $PATH")
         }
         // The kernel says it of a script's interpreter and of a dynamic loader too.
-        Stage::Exec if fault.errno == Errno::NOEXEC.raw_os_error() => {
-            Error::os(what, fault.errno).hint("the file is neither a program for this machine nor a script with #!")
-        }
+        Stage::Exec if fault.errno == Errno::NOEXEC.raw_os_error() => Error::os(what, fault.errno)
+            .hint("the file is neither a program for this machine nor a script with #!"),
         Stage::CreateHook | Stage::StartHook if fault.errno <= 0 => {
             Error::new(what, format!("exit status {}", fault.errno.unsigned_abs()))
         }
-        Stage::Seal if fault.errno == Errno::ACCESS.raw_os_error() => {
-            Error::os(what, fault.errno).hint("without noNewPrivileges a filter needs CAP_SYS_ADMIN over the container")
-        }
+        Stage::Seal if fault.errno == Errno::ACCESS.raw_os_error() => Error::os(what, fault.errno)
+            .hint("without noNewPrivileges a filter needs CAP_SYS_ADMIN over the container"),
         _ => hinted(Error::os(what, fault.errno), fault.errno),
     }
 }
 
 fn hinted(error: Error, errno: i32) -> Error {
     match Errno::from_raw_os_error(errno) {
-        Errno::NOSYS => error.hint("this kernel lacks the system call: docs/kernel-features.md says since when it exists"),
+        Errno::NOSYS => {
+            error.hint("this kernel lacks the system call: docs/kernel-features.md says since when it exists")
+        }
         _ => error,
     }
 }

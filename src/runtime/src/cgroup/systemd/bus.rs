@@ -157,7 +157,8 @@ impl Bus {
     fn wake(&mut self) -> Result<()> {
         let mut pause = Duration::from_millis(20);
         while !self.awake {
-            let limit = Timespec::try_from(pause).map_err(|_huge| Error::new("wait for systemd", "too long"))?;
+            let limit =
+                Timespec::try_from(pause).map_err(|_huge| Error::new("wait for systemd", "too long"))?;
             let ready = match poll(&mut [PollFd::new(&self.stream, PollFlags::IN)], Some(&limit)) {
                 Err(Errno::INTR) => 0,
                 other => other.map_err(|e| Error::os("wait for systemd", e.raw_os_error()))?,
