@@ -1,6 +1,6 @@
 //! SIGKILL of any `runtime` process at any instruction, then `delete --force`: nothing is left.
 //!
-//! strace kills the runtime as it enters its n-th system call; between two calls nothing outside its own memory
+//! strace kills the runtime as it enters one of its system calls; between two calls nothing outside its own memory
 //! changes, so the calls are all the instants there are. Ours alone: the reference makes no such promise.
 
 use std::collections::BTreeMap;
@@ -30,21 +30,28 @@ fn has_strace() -> bool {
     std::process::Command::new("strace").arg("-V").output().is_ok_and(|output| output.status.success())
 }
 
-/// How many system calls the command makes: the most any one of its processes does when children are followed.
-fn count(bundle: &Bundle, args: &[&str], follow: bool) -> usize {
+/// The system calls that the command makes, in order, each as strace counts it: its name, and the how manieth of that
+/// name it is in its process.
+fn calls(bundle: &Bundle, args: &[&str], follow: bool) -> Vec<(String, usize)> {
     let trace = bundle.dir().join("trace");
     let mut strace = vec!["strace", "-o", trace.to_str().unwrap()];
     strace.extend(follow.then_some("-f"));
     bundle.command(args).via(strace).run();
     let text = fs::read_to_string(&trace).unwrap();
-    if !follow {
-        return text.lines().count();
-    }
-    let mut calls = BTreeMap::new();
+    let mut seen: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    let mut calls = Vec::new();
     for line in text.lines() {
-        *calls.entry(line.split(' ').next().unwrap_or_default().to_owned()).or_insert(0) += 1;
+        // With -f each line begins with its process.
+        let (process, call) = if follow { line.split_once(' ').unwrap_or_default() } else { ("", line) };
+        let Some((name, _)) = call.trim_start().split_once('(') else { continue };
+        if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            continue;
+        }
+        let nth = seen.entry((process, name)).or_insert(0);
+        *nth += 1;
+        calls.push((name.to_owned(), *nth));
     }
-    calls.into_values().max().unwrap_or(0)
+    calls
 }
 
 /// Kills the command at every chosen instant; `prepare` makes what it works on, `after` looks at what it left.
@@ -68,32 +75,28 @@ fn sweep_with(
     let id = bundle.id().to_owned();
     let args: Vec<&str> = args.iter().map(|arg| if *arg == "ID" { id.as_str() } else { arg }).collect();
     prepare(&bundle);
-    let calls = count(&bundle, &args, follow);
+    let calls = calls(&bundle, &args, follow);
     bundle.delete_force().ok();
-    assert!(calls > 5, "{args:?} makes {calls} calls");
+    assert!(calls.len() > 20, "{args:?} makes {} calls", calls.len());
+    let most = INSTANTS.min(calls.len());
     let mut killed = 0;
-    for instant in instants(calls) {
+    for (name, nth) in (0..most).filter_map(|n| calls.get(n * calls.len() / most)) {
         prepare(&bundle);
-        let inject = format!("inject=all:signal=KILL:when={instant}");
+        let inject = format!("inject={name}:signal=KILL:when={nth}");
         let mut strace = vec!["strace", "-o", "/dev/null", "-e", &inject];
         strace.extend(follow.then_some("-f"));
-        killed += usize::from(bundle.command(&args).via(strace).run().code() == 137);
+        killed += usize::from(!bundle.command(&args).via(strace).run().success());
         after(&bundle);
         let deleted = bundle.delete_force();
-        assert!(deleted.success(), "after a kill at call {instant} of {calls}: {deleted}");
+        assert!(deleted.success(), "after a kill at {name} {nth} of {args:?}: {deleted}");
         let left = casemate_tests::find_leaks(bundle.id(), bundle.dir(), &bundle.state_dir());
-        assert!(left.is_empty(), "left behind by a kill at call {instant} of {calls} of {args:?}: {left:#?}");
+        assert!(left.is_empty(), "left behind by a kill at {name} {nth} of {args:?}: {left:#?}");
     }
-    // A few of the last instants may lie behind the end of a run that takes another way.
-    assert!(killed * 4 > INSTANTS.min(calls) * 3, "only {killed} of the kills came true");
+    // Not every run takes the same way to its end.
+    assert!(killed * 4 > most * 3, "only {killed} of {most} kills came true");
     // The id is free again, and nothing that was interrupted stands in the way.
     bundle.edit(|c| c["process"]["args"] = json!(["/bin/true"]));
     bundle.run().ok();
-}
-
-fn instants(calls: usize) -> impl Iterator<Item = usize> {
-    let most = INSTANTS.min(calls);
-    (0..most).map(move |n| 1 + n * calls / most)
 }
 
 #[test]

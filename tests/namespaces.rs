@@ -273,3 +273,30 @@ fn without_a_mount_namespace_nothing_runs() {
     bundle.run().fails_with(1).fails_saying(&["mount namespace"]);
     bundle.assert_clean();
 }
+
+/// `netDevices` moves a device of the caller's network namespace, which is a private one here, with its addresses.
+#[test]
+fn network_devices_move_in() {
+    let make = "ip link add v0 type veth peer name v1 && ip addr add 192.0.2.9/24 dev v0 && \
+                ip link set v0 up && ip link set v1 up || exit 99; exec \"$@\"";
+    let mut bundle = Bundle::sh(&ours(), "ip addr show dev inside; ip addr show dev v0");
+    let run = |bundle: &Bundle| {
+        bundle.command(["run", bundle.id()]).via(["unshare", "-n", "sh", "-c", make, "sh"]).run()
+    };
+    bundle.edit(|c| c["linux"]["netDevices"] = json!({"v0": {"name": "inside"}}));
+    let output = run(&bundle);
+    if output.code() == 99 {
+        return casemate_tests::skip("no veth devices, or no ip(8)");
+    }
+    let said = output.stdout();
+    assert!(said.contains("192.0.2.9/24") && said.contains(",UP") && !said.contains(": v0"), "{output}");
+    bundle.edit(|c| c["linux"]["netDevices"] = json!({"v1": {}}));
+    bundle.args(&["/bin/ip", "link", "show", "dev", "v1"]);
+    assert!(run(&bundle).ok().stdout().contains("v1"));
+    bundle.edit(|c| c["linux"]["netDevices"] = json!({"absent0": {}}));
+    run(&bundle).fails_with(1).fails_saying(&["absent0"]);
+    // Without a network namespace of its own there is nowhere to move to.
+    bundle.without_namespace("network");
+    run(&bundle).fails_with(1);
+    bundle.assert_clean();
+}

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use casemate_tests::{Bundle, Cgroups, Runtime, Value, each, json, skip, wait_until};
+use casemate_tests::{Bundle, Cgroups, Runtime, Value, each, json, ours, skip, wait_until};
 
 const MIB: u64 = 1 << 20;
 
@@ -287,4 +287,13 @@ fn values_the_kernel_refuses_name_the_file() {
         bundle.run().fails_with(1).fails_saying(&["cpuset.cpus"]);
         bundle.assert_clean();
     });
+}
+
+/// Cache and bandwidth allocation needs hardware and a mounted resctrl; what is asked for is never silently dropped.
+#[test]
+fn cache_allocation_is_refused_with_a_reason() {
+    let mut bundle = Bundle::new(&ours());
+    bundle.edit(|c| c["linux"]["intelRdt"] = json!({"closID": "guests", "l3CacheSchema": "L3:0=f"}));
+    bundle.run().fails_with(1).fails_saying(&["intelRdt"]);
+    bundle.assert_clean();
 }

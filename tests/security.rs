@@ -96,15 +96,36 @@ fn the_working_directory_is_inside_the_root() {
         !output.success()
             || (said.lines().count() == 1 && said.starts_with('/') && !said.contains("unreachable"))
     };
-    for n in 3..24 {
+    let mut bundle = Bundle::sh(&rt, look);
+    for n in 3..64 {
         for dir in [format!("/proc/self/fd/{n}"), format!("/proc/self/fd/{n}/../../../..")] {
-            let mut bundle = Bundle::sh(&rt, look);
             bundle.edit(|c| c["process"]["cwd"] = json!(dir));
             let output = bundle.command(["run", bundle.id()]).prepared("exec 7</").run();
             assert!(harmless(&output), "{dir}: {output}");
             let call = running.command(["exec", "--cwd", &dir, running.id(), "sh", "-c", look]);
             let output = call.prepared("exec 7</").run();
             assert!(harmless(&output), "{dir}: {output}");
+        }
+    }
+}
+
+/// The same hole by way of the program's path: a descriptor of the entering process as the way out.
+#[test]
+fn the_program_is_inside_the_root() {
+    let rt = ours();
+    let running = sleeper(&rt);
+    running.run_detached().ok();
+    let host_only = "usr/bin/env";
+    assert!(Path::new("/").join(host_only).exists() && !running.rootfs().join(host_only).exists());
+    let mut bundle = Bundle::new(&rt);
+    for n in 3..64 {
+        for climb in ["", "../../../../../../../"] {
+            let program = format!("/proc/self/fd/{n}/{climb}{host_only}");
+            bundle.args(&[&program]);
+            let output = bundle.command(["run", bundle.id()]).prepared("exec 7</").run();
+            assert!(!output.success(), "{program}: {output}");
+            let output = running.command(["exec", running.id(), &program]).prepared("exec 7</").run();
+            assert!(!output.success(), "{program}: {output}");
         }
     }
 }
