@@ -24,12 +24,14 @@ fn podman_with_casemate() {
 #[test]
 fn rootless_podman_with_runc() {
     let Some(podman) = Podman::rootless("runc") else { return };
+    podman.check_alone(rights::ALONE);
     podman.check(&[lifecycle::CASES, settings::CASES, rights::OF_A_USER]);
 }
 
 #[test]
 fn rootless_podman_with_casemate() {
     let Some(podman) = Podman::rootless("casemate") else { return };
+    podman.check_alone(rights::ALONE);
     podman.check(&[lifecycle::CASES, settings::CASES, rights::OF_A_USER]);
 }
 
@@ -88,6 +90,10 @@ impl Podman {
         let archive = self.world.image_archive();
         self.command(["load", "-q", "-i", &archive.to_string_lossy()]).run().ok();
         self
+    }
+
+    fn check_alone(&self, cases: &[Case<Self>]) {
+        run_cases(self, 1, &cases.iter().collect::<Vec<_>>());
     }
 
     fn check(&self, tables: &[&[Case<Self>]]) {

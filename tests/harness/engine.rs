@@ -67,6 +67,9 @@ impl World {
             ])
             .args(["--mount-proc", "--propagation", "private", "--", "sh", "-c", &script])
             .stdin(Stdio::null())
+            // Not the test's own: whoever waits for the end of those would wait for all that dies in here.
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(dir.join("world.log")).expect("make the world's log"))
             .process_group(0)
             .spawn()
             .expect("setpriv and unshare (package util-linux)");
