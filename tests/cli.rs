@@ -59,69 +59,38 @@ fn help() {
     });
 }
 
+const SHARED: &[&str] =
+    &["--bundle", "--console-socket", "--pid-file", "--no-pivot", "--no-new-keyring", "--preserve-fds"];
+
+const FLAGS: &[(&str, &[&str])] = &[
+    ("create", SHARED),
+    ("run", SHARED),
+    ("run", &["--detach", "--keep"]),
+    (
+        "exec",
+        &["--process", "--tty", "--user", "--additional-gids", "--cwd", "--env", "--cap", "--no-new-privs"],
+    ),
+    (
+        "exec",
+        &["--apparmor", "--process-label", "--detach", "--pid-file", "--console-socket", "--preserve-fds"],
+    ),
+    ("exec", &["--cgroup", "--ignore-paused"]),
+    ("kill", &["--all"]),
+    ("delete", &["--force"]),
+    ("list", &["--format", "--quiet"]),
+    ("ps", &["--format"]),
+    ("events", &["--stats", "--interval"]),
+    ("spec", &["--bundle", "--rootless"]),
+    ("update", &["--resources", "--memory", "--memory-reservation", "--memory-swap", "--pids-limit"]),
+    ("update", &["--cpu-period", "--cpu-quota", "--cpu-share", "--cpu-rt-period", "--cpu-rt-runtime"]),
+    ("update", &["--cpuset-cpus", "--cpuset-mems", "--blkio-weight"]),
+];
+
 #[test]
 fn every_flag_of_the_reference_is_known() {
     each(|rt| {
         let bundle = Bundle::new(rt);
-        let shared = [
-            "--bundle",
-            "--console-socket",
-            "--pid-file",
-            "--no-pivot",
-            "--no-new-keyring",
-            "--preserve-fds",
-        ];
-        let flags: &[(&str, &[&str])] = &[
-            ("create", &shared),
-            ("run", &shared),
-            ("run", &["--detach", "--keep"]),
-            (
-                "exec",
-                &[
-                    "--process",
-                    "--tty",
-                    "--user",
-                    "--additional-gids",
-                    "--cwd",
-                    "--env",
-                    "--cap",
-                    "--no-new-privs",
-                    "--apparmor",
-                    "--process-label",
-                    "--detach",
-                    "--pid-file",
-                    "--console-socket",
-                    "--preserve-fds",
-                    "--cgroup",
-                    "--ignore-paused",
-                ],
-            ),
-            ("kill", &["--all"]),
-            ("delete", &["--force"]),
-            ("list", &["--format", "--quiet"]),
-            ("ps", &["--format"]),
-            ("events", &["--stats", "--interval"]),
-            ("spec", &["--bundle", "--rootless"]),
-            (
-                "update",
-                &[
-                    "--resources",
-                    "--memory",
-                    "--memory-reservation",
-                    "--memory-swap",
-                    "--cpu-period",
-                    "--cpu-quota",
-                    "--cpu-share",
-                    "--cpu-rt-period",
-                    "--cpu-rt-runtime",
-                    "--cpuset-cpus",
-                    "--cpuset-mems",
-                    "--pids-limit",
-                    "--blkio-weight",
-                ],
-            ),
-        ];
-        for (command, flags) in flags {
+        for (command, flags) in FLAGS {
             let help = call(&bundle, &[command, "--help"]).ok().stdout();
             for flag in *flags {
                 assert!(help.contains(flag), "{command} {flag}: {help}");
