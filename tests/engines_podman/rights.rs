@@ -20,7 +20,7 @@ pub const OF_ROOT: &[Case<Podman>] = cases![
 /// Podman opens its storage to other users while it starts these, and closes it while it starts any other.
 pub const ALONE: &[Case<Podman>] = cases![users_are_kept];
 
-pub const OF_A_USER: &[Case<Podman>] = cases![its_ids_are_the_users, users_are_kept, slirp_network,];
+pub const OF_A_USER: &[Case<Podman>] = cases![its_ids_are_the_users, slirp_network];
 
 fn limits_reach_the_control_group(podman: &Podman) {
     let flags = ["--memory", "64m", "--pids-limit", "77", "--cpus", "0.5"];
