@@ -381,3 +381,37 @@ fn ids_that_are_no_names_are_refused() {
         bundle.assert_clean();
     });
 }
+
+/// A process that has the pid of a dead container's init is nobody's to signal. runc compares start times too.
+#[test]
+fn a_reused_pid_is_never_signalled() {
+    each(|rt| {
+        let bundle = sleeper(rt);
+        bundle.run_detached().ok();
+        let pid = bundle.pid();
+        bundle.kill("KILL").ok();
+        bundle.wait_status("stopped");
+        let Some(innocent) = with_pid(&bundle, pid) else {
+            return casemate_tests::skip("the kernel gave the pid to nobody, or to somebody else");
+        };
+        assert_eq!(bundle.status(), "stopped");
+        bundle.kill("KILL").fails_with(1);
+        bundle.command(["kill", "--all", bundle.id(), "KILL"]).run();
+        bundle.delete_force().ok();
+        assert!(fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|text| text == b"sleep\x00777\0"));
+        drop(innocent);
+    });
+}
+
+/// A process with the pid asked for, if it can be had: the kernel is told the last pid it gave (proc(5), ns_last_pid).
+fn with_pid(bundle: &Bundle, pid: i32) -> Option<casemate_tests::Running> {
+    for _ in 0..200 {
+        fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).ok()?;
+        let child = bundle.tool("sleep", &["777"]).spawn();
+        if child.pid() == pid {
+            return Some(child);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    None
+}

@@ -20,11 +20,14 @@ fn refusal(output: &Output, place: &str) {
     assert!(line.len() < 1000 && lines.all(|l| l.starts_with("hint: ")), "one line: {output}");
 }
 
+/// The place that the message has to name, and what is wrong there.
+struct Fault(&'static str, fn(&mut Value));
+
 /// Ours alone: the reference lets much of this pass, crashes at some of it, and names no places.
-fn each_refused(cases: &[(&str, fn(&mut Value))]) {
+fn each_refused(faults: &[Fault]) {
     let rt = ours();
     Bundle::new(&rt).run().ok();
-    for (place, change) in cases {
+    for Fault(place, change) in faults {
         let mut bundle = Bundle::new(&rt);
         bundle.edit(change);
         refused(&bundle, place);
@@ -34,55 +37,57 @@ fn each_refused(cases: &[(&str, fn(&mut Value))]) {
 #[test]
 fn values_of_the_wrong_type() {
     each_refused(&[
-        ("process.args[2]: ", |c| c["process"]["args"] = json!(["a", "b", 5])),
-        ("process.env: ", |c| c["process"]["env"] = json!("PATH=/bin")),
-        ("process.user.uid: ", |c| c["process"]["user"]["uid"] = json!(-1)),
-        ("process.user.gid: ", |c| c["process"]["user"]["gid"] = json!(1u64 << 33)),
-        ("process.terminal: ", |c| c["process"]["terminal"] = json!("yes")),
-        ("process.rlimits[0].soft: ", |c| {
+        Fault("process.args[2]: ", |c| c["process"]["args"] = json!(["a", "b", 5])),
+        Fault("process.env: ", |c| c["process"]["env"] = json!("PATH=/bin")),
+        Fault("process.user.uid: ", |c| c["process"]["user"]["uid"] = json!(-1)),
+        Fault("process.user.gid: ", |c| c["process"]["user"]["gid"] = json!(1u64 << 33)),
+        Fault("process.terminal: ", |c| c["process"]["terminal"] = json!("yes")),
+        Fault("process.rlimits[0].soft: ", |c| {
             c["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": "many", "hard": 1}]);
         }),
-        ("root: ", |c| c["root"] = json!("rootfs")),
-        ("root.readonly: ", |c| c["root"]["readonly"] = json!(1)),
-        ("hostname: ", |c| c["hostname"] = json!(["a"])),
-        ("mounts: ", |c| c["mounts"] = json!({})),
-        ("mounts[1].options[0]: ", |c| c["mounts"][1]["options"] = json!([null])),
-        ("linux.namespaces[0].type", |c| c["linux"]["namespaces"][0] = json!({"type": 7})),
-        ("linux.uidMappings[0].size: ", |c| {
+        Fault("root: ", |c| c["root"] = json!("rootfs")),
+        Fault("root.readonly: ", |c| c["root"]["readonly"] = json!(1)),
+        Fault("hostname: ", |c| c["hostname"] = json!(["a"])),
+        Fault("mounts: ", |c| c["mounts"] = json!({})),
+        Fault("mounts[1].options[0]: ", |c| c["mounts"][1]["options"] = json!([null])),
+        Fault("linux.namespaces[0].type", |c| c["linux"]["namespaces"][0] = json!({"type": 7})),
+        Fault("linux.uidMappings[0].size: ", |c| {
             c["linux"]["uidMappings"] = json!([{"containerID": 0, "hostID": 0, "size": "all"}]);
         }),
-        ("linux.resources.memory.limit: ", |c| {
+        Fault("linux.resources.memory.limit: ", |c| {
             c["linux"]["resources"] = json!({"memory": {"limit": "64M"}});
         }),
-        ("linux.maskedPaths[0]: ", |c| c["linux"]["maskedPaths"] = json!([{}])),
-        ("annotations", |c| c["annotations"] = json!({"key": 5})),
-        ("hooks.prestart[0].path: ", |c| c["hooks"] = json!({"prestart": [{"path": 5}]})),
+        Fault("linux.maskedPaths[0]: ", |c| c["linux"]["maskedPaths"] = json!([{}])),
+        Fault("annotations", |c| c["annotations"] = json!({"key": 5})),
+        Fault("hooks.prestart[0].path: ", |c| c["hooks"] = json!({"prestart": [{"path": 5}]})),
     ]);
 }
 
 #[test]
 fn values_no_container_can_have() {
     each_refused(&[
-        ("process.args: ", |c| c["process"]["args"] = json!([])),
-        ("process.cwd: ", |c| c["process"]["cwd"] = json!("relative")),
-        ("process.rlimits[0].type: ", |c| {
+        Fault("process.args: ", |c| c["process"]["args"] = json!([])),
+        Fault("process.cwd: ", |c| c["process"]["cwd"] = json!("relative")),
+        Fault("process.rlimits[0].type: ", |c| {
             c["process"]["rlimits"] = json!([{"type": "RLIMIT_NONE", "soft": 1, "hard": 1}]);
         }),
-        ("linux.namespaces[", |c| c["linux"]["namespaces"][0] = json!({"type": "none"})),
-        ("linux.rootfsPropagation: ", |c| c["linux"]["rootfsPropagation"] = json!("sideways")),
-        ("linux.sysctl", |c| c["linux"]["sysctl"] = json!({"vm.swappiness": "1"})),
-        ("linux.seccomp.defaultAction: ", |c| {
+        Fault("linux.namespaces[", |c| c["linux"]["namespaces"][0] = json!({"type": "none"})),
+        Fault("linux.rootfsPropagation: ", |c| c["linux"]["rootfsPropagation"] = json!("sideways")),
+        Fault("linux.sysctl", |c| c["linux"]["sysctl"] = json!({"vm.swappiness": "1"})),
+        Fault("linux.seccomp.defaultAction: ", |c| {
             c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_NONE"})
         }),
-        ("ociVersion: ", |c| c["ociVersion"] = json!("one")),
-        ("process.cwd: is required", |c| drop(c["process"].as_object_mut().unwrap().remove("cwd"))),
-        ("root: is required", |c| drop(c.as_object_mut().unwrap().remove("root"))),
-        ("process.args[1]: ", |c| c["process"]["args"] = json!(["a", "b\0c"])),
-        ("process.env[0]: ", |c| c["process"]["env"] = json!(["NOEQUALS"])),
-        ("mounts[0].destination: ", |c| c["mounts"][0] = json!({"type": "proc"})),
-        ("hooks.createRuntime[0].path: ", |c| c["hooks"] = json!({"createRuntime": [{"path": "relative"}]})),
-        ("linux.namespaces[", |c| c["linux"]["namespaces"][1] = json!({"type": "pid"})),
-        ("ociVersion: ", |c| c["ociVersion"] = json!("2.0.0")),
+        Fault("ociVersion: ", |c| c["ociVersion"] = json!("one")),
+        Fault("process.cwd: is required", |c| drop(c["process"].as_object_mut().unwrap().remove("cwd"))),
+        Fault("root: is required", |c| drop(c.as_object_mut().unwrap().remove("root"))),
+        Fault("process.args[1]: ", |c| c["process"]["args"] = json!(["a", "b\0c"])),
+        Fault("process.env[0]: ", |c| c["process"]["env"] = json!(["NOEQUALS"])),
+        Fault("mounts[0].destination: ", |c| c["mounts"][0] = json!({"type": "proc"})),
+        Fault("hooks.createRuntime[0].path: ", |c| {
+            c["hooks"] = json!({"createRuntime": [{"path": "relative"}]})
+        }),
+        Fault("linux.namespaces[", |c| c["linux"]["namespaces"][1] = json!({"type": "pid"})),
+        Fault("ociVersion: ", |c| c["ociVersion"] = json!("2.0.0")),
     ]);
 }
 
