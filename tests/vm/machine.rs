@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 /// All of one machine's cases, on a host that does other work too; a case has its own limit inside.
-const LIMIT: Duration = Duration::from_secs(540);
+const LIMIT: Duration = Duration::from_secs(780);
 /// Longer than any case may take without a word.
 const SILENCE: Duration = Duration::from_secs(150);
 
