@@ -2,7 +2,6 @@
 
 use std::cell::OnceCell;
 use std::ffi::CString;
-use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
@@ -64,17 +63,6 @@ pub enum Failure {
     Child(Fault),
     /// The child is gone without a word: killed, most likely for want of memory.
     Gone,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Host { what, errno } => write!(f, "{what}: {errno}"),
-            Self::IdMap { path, errno } => write!(f, "id-map mount source {path}: {errno}"),
-            Self::Child(fault) => write!(f, "{}: error {}", fault.stage, fault.errno),
-            Self::Gone => f.write_str("the new process died without a report"),
-        }
-    }
 }
 
 fn host(what: impl Into<String>) -> impl FnOnce(Errno) -> Failure {

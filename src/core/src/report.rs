@@ -1,7 +1,5 @@
 //! What parent and child say to each other: records of a fixed size, decoded without trust.
 
-use std::fmt;
-
 use rustix::io::Errno;
 
 /// Where in its life the child is, or what it was doing when it failed.
@@ -91,36 +89,6 @@ impl Stage {
     /// A failure at the step of this index.
     pub fn fault_at(self, index: usize, errno: Errno) -> Fault {
         Fault { stage: self, index: u16::try_from(index).unwrap_or(u16::MAX), errno: errno.raw_os_error() }
-    }
-}
-
-impl fmt::Display for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Birth => "become a process of its own",
-            Self::Cgroup => "enter control groups",
-            Self::Join => "join namespace",
-            Self::Unshare => "make cgroup or time namespace",
-            Self::House => "set up the root filesystem",
-            Self::CreateHook => "run createContainer hook",
-            Self::Enter => "enter the root filesystem",
-            Self::Furnish => "finish the root filesystem",
-            Self::Terminal => "set up the terminal",
-            Self::Limit => "set resource limit",
-            Self::Schedule => "set scheduling",
-            Self::Memory => "set memory policy",
-            Self::Personality => "set personality",
-            Self::Keyring => "make session keyring",
-            Self::Label => "set security label",
-            Self::Identity => "set user and groups",
-            Self::Capabilities => "set capabilities",
-            Self::Chdir => "enter the working directory",
-            Self::NoNewPrivs => "set no_new_privs",
-            Self::Wait => "wait for start",
-            Self::StartHook => "run startContainer hook",
-            Self::Seal => "load the seccomp filter",
-            Self::Exec => "exec",
-        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Housing: mounts, devices and links, made under the new root before it is entered.
 
 use std::ffi::{CStr, CString};
+use std::fmt;
 
 use crate::sys::mount::Change;
 
@@ -62,6 +63,12 @@ impl At {
     /// The root itself.
     pub fn is_root(&self) -> bool {
         self.last.is_none()
+    }
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_root() { f.write_str("/") } else { write!(f, "/{}", self.path().to_string_lossy()) }
     }
 }
 

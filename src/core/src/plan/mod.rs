@@ -5,11 +5,8 @@
 
 mod furnish;
 mod house;
-mod print;
 mod process;
 mod spaces;
-
-use std::ffi::CString;
 
 pub use furnish::Furnish;
 pub use house::{At, Device, From, House, Link, Mount, Node, Source};
@@ -18,8 +15,6 @@ pub use process::{
     Terminal,
 };
 pub use spaces::{IdMap, Maps, Space, Spaces};
-
-use crate::report::{Fault, Stage};
 
 /// All steps from the birth of a process to its `execve(2)`.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,34 +58,3 @@ pub enum Enter {
 /// Marks the container's root directory: the first of the plan's sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Root;
-
-impl Plan {
-    /// What the step was that failed, in words: the child reports only its place.
-    pub fn describe(&self, fault: &Fault) -> String {
-        let index = usize::from(fault.index);
-        let listed = match fault.stage {
-            Stage::House => self.house.get(index).map(ToString::to_string),
-            Stage::CreateHook => {
-                self.create_hooks.get(index).map(|hook| format!("createContainer hook {hook}"))
-            }
-            Stage::Furnish => self.furnish.get(index).map(ToString::to_string),
-            Stage::StartHook => self.start_hooks.get(index).map(|hook| format!("startContainer hook {hook}")),
-            Stage::Join => self
-                .spaces
-                .join
-                .get(index)
-                .map(|(space, path)| format!("join {space} namespace {}", path.to_string_lossy())),
-            Stage::Limit => self.process.limits.get(index).map(|limit| format!("set {limit}")),
-            Stage::Exec => Some(format!("exec: \"{}\"", self.process.program.shown)),
-            Stage::Chdir => {
-                Some(format!("chdir to cwd (\"{}\") set in config.json failed", lossy(&self.process.cwd)))
-            }
-            _ => None,
-        };
-        listed.unwrap_or_else(|| fault.stage.to_string())
-    }
-}
-
-fn lossy(text: &CString) -> String {
-    text.to_string_lossy().into_owned()
-}

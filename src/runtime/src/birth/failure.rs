@@ -6,6 +6,8 @@ use casemate_core::report::{Fault, Stage};
 use casemate_spec::Error;
 use rustix::io::Errno;
 
+use crate::plan::describe;
+
 /// What failed, in the words that engines look for.
 pub fn explain(plan: &Plan, failure: Failure) -> Error {
     let error = match failure {
@@ -29,7 +31,7 @@ pub fn explain(plan: &Plan, failure: Failure) -> Error {
 }
 
 fn of_fault(plan: &Plan, fault: &Fault) -> Error {
-    let what = plan.describe(fault);
+    let what = describe(plan, fault);
     match fault.stage {
         Stage::Exec if plan.process.program.searched && fault.errno == Errno::NOENT.raw_os_error() => {
             Error::new(what, "executable file not found in $PATH")

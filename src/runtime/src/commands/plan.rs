@@ -9,7 +9,7 @@ use oci_spec::runtime::{Hook, Spec};
 use crate::birth::{Bundle, keeps_groups};
 use crate::cgroup::{Layout, Placement, Wish};
 use crate::cli::{Global, PlanArgs};
-use crate::plan::{self, Context};
+use crate::plan::{self, Context, Words};
 
 /// Prints the plan of a bundle. The container's id, which names its control groups where the bundle does not, is
 /// taken to be the bundle directory's name.
@@ -50,7 +50,7 @@ pub fn plan(global: &Global, args: &PlanArgs) -> Result<ExitCode> {
         "createRuntime",
         spec.hooks().as_ref().and_then(|hooks| hooks.create_runtime().as_deref()),
     );
-    write!(text, "{plan}").unwrap_or_default();
+    write!(text, "{}", Words(&plan)).unwrap_or_default();
     hooks(&mut text, "poststart", spec.hooks().as_ref().and_then(|hooks| hooks.poststart().as_deref()));
     super::print(&text)
 }

@@ -7,6 +7,7 @@ mod mounts;
 mod process;
 mod spaces;
 mod text;
+mod words;
 
 use std::path::{Path, PathBuf};
 
@@ -20,6 +21,7 @@ use oci_spec::runtime::{Hook as OciHook, Linux, Spec};
 pub use process::process;
 pub use spaces::{id_maps, kind as space_kind};
 use text::{c_string, place};
+pub use words::{Words, describe};
 
 use crate::cgroup::Placement;
 
