@@ -36,9 +36,9 @@ pub fn run(args: &Args) -> Outcome {
     fs::write(&skips, "").doing(skips.display())?;
 
     let before = Traces::take()?;
+    let documented = if args.nextest.is_empty() { doctests() } else { Ok(()) };
     let tested = nextest(args, &runtime, &skips);
     let left = orphans::end()?;
-    let documented = if args.nextest.is_empty() { doctests() } else { Ok(()) };
     report_skips(&skips)?;
     let clean = report_leaks(&Traces::left_since(&before)?, &left);
     tested.and(documented).and(clean)
