@@ -1,18 +1,21 @@
 //! A connection to systemd's manager: its private socket, or the message bus where that is not to be had.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use casemate_spec::{Error, Result};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
 
 use super::wire::{Body, Message, Target, call};
 
 /// How long systemd may take for a job; starting a scope takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A message's fixed part, which tells its length.
+const HEAD: usize = 16;
+/// The longest line of the authentication, in bytes.
+const MAX_LINE: usize = 512;
 
 const MANAGER: Target = Target {
     destination: "org.freedesktop.systemd1",
@@ -20,7 +23,6 @@ const MANAGER: Target = Target {
     interface: "org.freedesktop.systemd1.Manager",
 };
 const PROPERTIES: Target = Target { interface: "org.freedesktop.DBus.Properties", ..MANAGER };
-const PEER: Target = Target { interface: "org.freedesktop.DBus.Peer", ..MANAGER };
 const BUS: Target = Target {
     destination: "org.freedesktop.DBus",
     path: "/org/freedesktop/DBus",
@@ -32,8 +34,8 @@ pub(super) struct Bus {
     stream: UnixStream,
     serial: u32,
     end: Instant,
-    /// Whether the other side has been seen to read what we send.
-    awake: bool,
+    /// What was read and not yet looked at.
+    inbox: Vec<u8>,
 }
 
 /// What systemd answers to a call that starts a job.
@@ -49,7 +51,7 @@ impl Bus {
         let (private, public) = sockets(user)?;
         let end = Instant::now() + PATIENCE;
         if let Ok(stream) = UnixStream::connect(&private) {
-            let mut bus = Self { stream, serial: 0, end, awake: false };
+            let mut bus = Self { stream, serial: 0, end, inbox: Vec::new() };
             bus.authenticate()?;
             return Ok(bus);
         }
@@ -58,7 +60,7 @@ impl Bus {
             Error::io(what(), &e)
                 .hint("use the cgroupfs driver (without --systemd-cgroup) where systemd does not run")
         })?;
-        let mut bus = Self { stream, serial: 0, end, awake: true };
+        let mut bus = Self { stream, serial: 0, end, inbox: Vec::new() };
         bus.authenticate()?;
         bus.ask(BUS, "Hello", &Body::default())?;
         let rule = "type='signal',interface='org.freedesktop.systemd1.Manager',member='JobRemoved'";
@@ -132,17 +134,17 @@ impl Bus {
     }
 
     /// EXTERNAL without naming a user: whose connection it is the kernel tells, also from within a user namespace.
+    ///
+    /// All in one write: systemd lets lie what it reads after BEGIN in one go with the lines before it, so nothing may
+    /// follow BEGIN until both of them are answered.
     fn authenticate(&mut self) -> Result<()> {
-        self.write(b"\0AUTH EXTERNAL\r\n")?;
-        let mut line = self.line()?;
-        if line.starts_with("DATA") {
-            self.write(b"DATA\r\n")?;
-            line = self.line()?;
+        self.write(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
+        // DATA and OK, or from systemd before 246 twice OK.
+        let answers = [self.line()?, self.line()?];
+        match &answers {
+            [_, last] if last.starts_with("OK") => Ok(()),
+            _ => Err(Error::new("authenticate to systemd", format!("it answered {answers:?}"))),
         }
-        if !line.starts_with("OK") {
-            return Err(Error::new("authenticate to systemd", format!("it answered {line:?}")));
-        }
-        self.write(b"BEGIN\r\n")
     }
 
     fn send(&mut self, target: Target, member: &str, body: &Body) -> Result<u32> {
@@ -152,60 +154,53 @@ impl Bus {
         Ok(self.serial)
     }
 
-    /// systemd's own end of a private connection looks at what it has read only when more arrives. When it reads our
-    /// first call together with the end of the authentication, the call lies there until something else comes: a ping.
-    fn wake(&mut self) -> Result<()> {
-        let mut pause = Duration::from_millis(20);
-        while !self.awake {
-            let limit =
-                Timespec::try_from(pause).map_err(|_huge| Error::new("wait for systemd", "too long"))?;
-            let ready = match poll(&mut [PollFd::new(&self.stream, PollFlags::IN)], Some(&limit)) {
-                Err(Errno::INTR) => 0,
-                other => other.map_err(|e| Error::os("wait for systemd", e.raw_os_error()))?,
-            };
-            self.awake = ready > 0 || Instant::now() > self.end;
-            if !self.awake {
-                self.send(PEER, "Ping", &Body::default())?;
-                pause = (pause * 2).min(Duration::from_secs(1));
-            }
-        }
-        Ok(())
-    }
-
     fn receive(&mut self) -> Result<Message> {
-        self.wake()?;
-        let mut head = [0_u8; 16];
-        self.read(&mut head)?;
-        let mut rest = vec![0_u8; Message::rest(&head)?];
-        self.read(&mut rest)?;
-        let mut whole = head.to_vec();
-        whole.append(&mut rest);
-        Message::parse(&whole)
+        self.fill(HEAD)?;
+        let head =
+            self.inbox.first_chunk::<HEAD>().ok_or_else(|| Error::new("read from systemd", "too short"))?;
+        let whole = HEAD.saturating_add(Message::rest(head)?);
+        self.fill(whole)?;
+        let later = self.inbox.split_off(whole);
+        Message::parse(&std::mem::replace(&mut self.inbox, later))
     }
 
     fn line(&mut self) -> Result<String> {
-        let mut line = Vec::new();
-        let mut byte = [0_u8; 1];
-        while !line.ends_with(b"\r\n") && line.len() < 512 {
-            self.read(&mut byte)?;
-            line.extend_from_slice(&byte);
+        loop {
+            if let Some(end) = self.inbox.windows(2).position(|pair| pair == b"\r\n") {
+                let later = self.inbox.split_off(end.saturating_add(2));
+                let line = std::mem::replace(&mut self.inbox, later);
+                return Ok(String::from_utf8_lossy(&line).trim_end().to_owned());
+            }
+            if self.inbox.len() > MAX_LINE {
+                return Err(Error::new("authenticate to systemd", "it answered with too long a line"));
+            }
+            self.fill(self.inbox.len().saturating_add(1))?;
         }
-        Ok(String::from_utf8_lossy(&line).trim_end().to_owned())
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.stream.write_all(bytes).map_err(|e| Error::io("write to systemd", &e))
     }
 
-    fn read(&mut self, buffer: &mut [u8]) -> Result<()> {
-        let left = self.end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        let waited = self.stream.set_read_timeout(Some(left)).and_then(|()| self.stream.read_exact(buffer));
-        waited.map_err(|e| match e.kind() {
-            std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => {
-                Error::new("wait for systemd", "no answer within 30 seconds")
+    /// Reads until the inbox holds `size` bytes.
+    fn fill(&mut self, size: usize) -> Result<()> {
+        let mut chunk = [0_u8; 4096];
+        while self.inbox.len() < size {
+            let left = self.end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            let read = self.stream.set_read_timeout(Some(left)).and_then(|()| self.stream.read(&mut chunk));
+            match read {
+                Ok(0) => return Err(Error::new("read from systemd", "it closed the connection")),
+                Ok(count) => self.inbox.extend(chunk.iter().take(count)),
+                Err(e) => match e.kind() {
+                    ErrorKind::Interrupted => {}
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                        return Err(Error::new("wait for systemd", "no answer within 30 seconds"));
+                    }
+                    _ => return Err(Error::io("read from systemd", &e)),
+                },
             }
-            _ => Error::io("read from systemd", &e),
-        })
+        }
+        Ok(())
     }
 }
 
