@@ -102,8 +102,11 @@ fn run_relays_the_callers_terminal() {
 #[test]
 fn run_follows_the_callers_window() {
     each(|rt| {
-        // runc copies the size while the program begins already, and `stty` calls a terminal without one an error.
-        let first = if rt.is_ours() { "stty size" } else { "until stty size; do sleep 0.01; done" };
+        // runc copies the size while the program begins already.
+        let first = match rt.is_ours() {
+            true => "stty size",
+            false => "until stty size 2>/dev/null | grep -q 77; do sleep 0.01; done; stty size",
+        };
         let script =
             format!("trap 'stty size; stty size' WINCH; {first}; echo ready; while :; do sleep 0.02; done");
         let bundle = with_terminal(rt, &script);
