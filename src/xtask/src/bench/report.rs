@@ -47,6 +47,9 @@ impl Report {
             text.push('\n');
         }
         text += &self.footer();
+        for (contender, case, failure) in self.samples.failures() {
+            text += &format!("failed: {contender}: {}: {failure}\n", case.name());
+        }
         text
     }
 
@@ -72,6 +75,11 @@ impl Report {
         }
         text.push('\n');
         text += &self.footer();
+        for (contender, case, failure) in self.samples.failures() {
+            // The cause alone: a page of the repository names no path of this machine.
+            let cause = failure.rsplit(": ").next().unwrap_or(failure);
+            text += &format!("Not measured: {contender}, {}: {cause}.\n", case.name());
+        }
         text.trim_end().to_owned()
     }
 
@@ -122,9 +130,6 @@ impl Report {
         for (name, version) in &self.contenders {
             // Writing to a String cannot fail.
             writeln!(text, "{name}: {version}.").unwrap_or_default();
-        }
-        for failure in self.samples.failures() {
-            writeln!(text, "failed: {failure}").unwrap_or_default();
         }
         text
     }

@@ -56,12 +56,11 @@ impl Samples {
         self.find(case, contender).is_some_and(|taken| taken.failure.is_some())
     }
 
-    /// Every case that failed, with the words of its last failure.
-    pub fn failures(&self) -> impl Iterator<Item = String> {
-        self.taken.iter().filter_map(|((case, contender), taken)| {
-            let failure = taken.failure.as_ref()?;
-            Some(format!("{contender}: {}: {failure}", case.name()))
-        })
+    /// Every case that failed: contender, case, and the whole story.
+    pub fn failures(&self) -> impl Iterator<Item = (&'static str, Case, &str)> {
+        self.taken
+            .iter()
+            .filter_map(|((case, contender), taken)| Some((*contender, *case, taken.failure.as_deref()?)))
     }
 
     fn find(&self, case: Case, contender: &str) -> Option<&Taken> {
