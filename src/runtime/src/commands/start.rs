@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use casemate_core::birth::{self, Failure};
 use casemate_spec::{Error, Result};
@@ -22,20 +23,30 @@ use crate::store::{CONFIG, Container, Home, Record, Root, START_SOCKET, Status};
 /// The container is not in the state created, or its program cannot be run.
 pub fn start(global: &Global, args: &IdArgs) -> Result<ExitCode> {
     let container = Root::locked(global, &args.id)?;
-    match container.status()? {
+    let init = container.init()?;
+    match container.status_with(init.as_ref())? {
         Status::Created => {}
         Status::Stopped => return Err(Error::new("", "cannot start a container that has stopped")),
-        Status::Running | Status::Paused => return Err(Error::new("", "cannot start an already running container")),
+        Status::Running | Status::Paused => {
+            return Err(Error::new("", "cannot start an already running container"));
+        }
         Status::Creating => return Err(Error::new("", "cannot start a container in the creating state")),
     }
     let home = container.home();
-    let bytes = home.read(CONFIG)?.ok_or_else(|| Error::new("config.json", "the container has lost its copy"))?;
+    let bytes =
+        home.read(CONFIG)?.ok_or_else(|| Error::new("config.json", "the container has lost its copy"))?;
     let spec = casemate_spec::parse(&bytes)?.spec;
     let pid = container.record().init.map_or(0, |init| init.pid);
     let connection = connected(home)?;
     let mut trouble = None;
-    birth::start(connection, |listener| give(&spec, container.record(), pid, &listener, &mut trouble))
-        .map_err(|failure| trouble.take().unwrap_or_else(|| words(&spec, &container, failure)))?;
+    let started =
+        birth::start(connection, |listener| give(&spec, container.record(), pid, &listener, &mut trouble));
+    if let Err(failure) = started {
+        let error = trouble.unwrap_or_else(|| words(&spec, &container, failure));
+        // Who hears of the failure deletes the container at once, and containerd refuses that while it knows of no end.
+        let ended = init.map_or(Ok(true), |init| init.wait(Duration::from_secs(2)));
+        return Err(ended.err().unwrap_or(error));
+    }
     hooks::run_poststart(&spec, container.record());
     Ok(ExitCode::SUCCESS)
 }
@@ -48,7 +59,9 @@ pub fn give(
     listener: &OwnedFd,
     trouble: &mut Option<Error>,
 ) -> Result<(), Failure> {
-    let Some(profile) = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) else { return Ok(()) };
+    let Some(profile) = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) else {
+        return Ok(());
+    };
     let state = State::new(record, "created", Some(pid));
     notify::hand_over(profile, &record.oci_version, pid, &state, listener).map_err(|error| {
         *trouble = Some(error);
@@ -61,7 +74,8 @@ fn connected(home: &Home) -> Result<OwnedFd> {
         Errno::CONNREFUSED | Errno::NOENT => Error::new("start", "the container's init has ended"),
         errno => Error::os("connect to the waiting init", errno.raw_os_error()),
     };
-    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).map_err(failed)?;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .map_err(failed)?;
     let path = format!("/proc/self/fd/{}/{START_SOCKET}", home.as_fd().as_raw_fd());
     connect(&socket, &SocketAddrUnix::new(path).map_err(failed)?).map_err(failed)?;
     Ok(socket)
