@@ -6,7 +6,7 @@ use clap::Args as ClapArgs;
 
 use crate::command;
 use crate::failure::{Doing as _, Failure, Outcome};
-use crate::workspace;
+use crate::{setup, workspace};
 
 /// What to fuzz.
 #[derive(ClapArgs)]
@@ -20,6 +20,7 @@ pub struct Args {
 
 /// Runs them one after the other; every target gets its time, then the failed ones are named.
 pub fn run(args: &Args) -> Outcome {
+    setup::packages(setup::FUZZ)?;
     if command::find("cargo-fuzz").is_none() {
         command::run(workspace::cargo().current_dir("/").args(["install", "--locked", "cargo-fuzz"]))?;
     }

@@ -29,6 +29,8 @@ pub const TEST: &[&str] = &[
     "util-linux",
 ];
 
+/// Debian's packages for `fuzz`: libFuzzer is C++.
+pub const FUZZ: &[&str] = &["g++"];
 /// What the virtual machines need on top; the system inside them is fetched by tests/vm/prepare.sh.
 pub const MACHINES: &[&str] = &["qemu-system-x86", "e2fsprogs"];
 
