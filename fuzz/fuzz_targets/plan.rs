@@ -1,0 +1,46 @@
+//! From bytes to a plan: what the gate admits becomes a plan or an error of one line, and never a panic.
+//!
+//! Planning looks at the host (the root filesystem's path, the kernel's features) and changes nothing there.
+#![no_main]
+
+use std::path::Path;
+
+use casemate_policy::{HostFacts, Policy, judge};
+use casemate_runtime::plan::{Context, plan, visit};
+use casemate_spec::{ContainerId, Error, config};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some((flags, bytes)) = bytes.split_first() else { return };
+    let Ok(config) = config::parse(bytes) else { return };
+    let mut host = HostFacts::default();
+    host.host.rootless = flags & 1 != 0;
+    let admitted = match judge(config, &Policy::Oci, &host) {
+        Ok(admitted) => admitted,
+        Err(denied) => return check(&Error::from(denied)),
+    };
+    let id: ContainerId = "fuzz".parse().expect("an id");
+    let context = Context {
+        id: &id,
+        bundle: Path::new("/"),
+        placement: None,
+        no_pivot: flags & 2 != 0,
+        new_keyring: flags & 4 != 0,
+        preserve_fds: u32::from(flags >> 6),
+        listen_fds: 0,
+        window: None,
+        in_user_namespace: flags & 8 != 0,
+        keep_groups: flags & 16 != 0,
+    };
+    for planned in [plan(&admitted, &context), visit(&admitted.config().spec, &context)] {
+        match planned {
+            Ok(plan) => drop(format!("{plan:?}")),
+            Err(error) => check(&error),
+        }
+    }
+});
+
+fn check(error: &Error) {
+    let text = error.to_string();
+    assert!(!text.is_empty() && !text.chars().any(char::is_control), "{text:?}");
+}
