@@ -66,14 +66,14 @@ pub fn compile_for(native: Native, profile: &LinuxSeccomp) -> Result<Filter> {
         let rule = Rule::read(index, entry)?;
         if rule.notifies() && rule.names.iter().any(|name| name == "sendmsg") {
             let why = "SCMP_ACT_NOTIFY cannot be used for the sendmsg syscall, which hands over the listener";
-            return Err(Error::new(format!("linux.seccomp.syscalls[{index}]"), why));
+            return Err(Error::new(format!("config.json: linux.seccomp.syscalls[{index}]"), why));
         }
         rules.push(rule);
     }
     let abis = abis(native, profile);
     let numbered: Vec<_> = abis.iter().map(|abi| Numbered::new(*abi, &rules, default)).collect();
     let program = program::emit(&numbered, &rules, default).map_err(|TooLong| {
-        Error::new("linux.seccomp", format!("the filter needs more than {MAX_INSTRUCTIONS} instructions"))
+        Error::new("config.json: linux.seccomp", format!("the filter needs more than {MAX_INSTRUCTIONS} instructions"))
             .hint("the kernel takes no longer filter; use fewer rules with arguments or fewer architectures")
     })?;
     let notify = rules.iter().any(Rule::notifies);

@@ -21,11 +21,11 @@ pub struct Rule<'a> {
 impl<'a> Rule<'a> {
     /// Reads entry `index` of the profile.
     pub fn read(index: usize, entry: &'a LinuxSyscall) -> Result<Self> {
-        let at = |field: &str| format!("linux.seccomp.syscalls[{index}]{field}");
+        let at = |field: &str| format!("config.json: linux.seccomp.syscalls[{index}]{field}");
         if entry.names().iter().any(String::is_empty) {
             return Err(Error::new(at(".names"), "empty string is not a valid syscall"));
         }
-        let action = action(entry.action(), entry.errno_ret()).map_err(|error| error.within(at("")))?;
+        let action = action(entry.action(), entry.errno_ret()).map_err(|error| error.within(at(".errnoRet")))?;
         let arguments = entry.args().as_deref().unwrap_or_default();
         for (position, argument) in arguments.iter().enumerate() {
             if argument.index() > 5 {
@@ -50,10 +50,10 @@ impl<'a> Rule<'a> {
 /// What the filter answers where no rule takes effect.
 pub fn default_action(profile: &LinuxSeccomp) -> Result<u32> {
     let action = action(profile.default_action(), profile.default_errno_ret())
-        .map_err(|error| error.within("linux.seccomp.defaultErrnoRet"))?;
+        .map_err(|error| error.within("config.json: linux.seccomp.defaultErrnoRet"))?;
     if action == NOTIFY {
         let why = "SCMP_ACT_NOTIFY cannot be used as default action";
-        return Err(Error::new("linux.seccomp.defaultAction", why));
+        return Err(Error::new("config.json: linux.seccomp.defaultAction", why));
     }
     Ok(action)
 }
@@ -71,7 +71,7 @@ fn action(action: LinuxSeccompAction, errno: Option<u32>) -> Result<u32> {
     let data = errno.unwrap_or(1);
     let with_data = |action: u32| match u16::try_from(data) {
         Ok(data) => Ok(action | u32::from(data)),
-        Err(_) => Err(Error::new("errnoRet", format!("{data} does not fit 16 bits"))),
+        Err(_) => Err(Error::new("", format!("{data} does not fit 16 bits"))),
     };
     match action {
         LinuxSeccompAction::ScmpActKillProcess => Ok(0x8000_0000),

@@ -147,7 +147,7 @@ fn what_cannot_work_is_refused() {
         ),
         (
             r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],"action":"SCMP_ACT_ERRNO","errnoRet":65536}]}"#,
-            "linux.seccomp.syscalls[0]: errnoRet: 65536 does not fit",
+            "linux.seccomp.syscalls[0].errnoRet: 65536 does not fit",
         ),
         (
             r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":[""],"action":"SCMP_ACT_ERRNO"}]}"#,
