@@ -97,15 +97,6 @@ impl MountOptions {
         KEYS.into_iter().filter(move |(bit, _)| flags & bit != 0).map(|(_, key)| key)
     }
 
-    /// The file system's own options as `mount(2)` takes them: `key=value,key`.
-    pub fn data_string(&self) -> String {
-        let words = self.data.iter().map(|(key, value)| match value {
-            Some(value) => format!("{key}={value}"),
-            None => key.clone(),
-        });
-        words.collect::<Vec<_>>().join(",")
-    }
-
     fn apply(&mut self, word: &str) {
         match table::lookup(word) {
             Some(Word::Nothing) => {}
