@@ -14,7 +14,8 @@ use super::{Cgroup, V1, apply, devices};
 impl Placement {
     /// Makes the directories and sets the limits; the container's init has yet to enter (see [`Cgroup::entry`]).
     ///
-    /// With the systemd driver nothing can be made before there is a process: the limits are kept until
+    /// With the systemd driver only the directories on v1 are made, which a container's mounts may need: its unit cannot
+    /// be started before there is a process. The rest is kept until
     /// [`Cgroup::adopt`], which has to be called between the birth of init and its release.
     ///
     /// # Errors
@@ -25,11 +26,12 @@ impl Placement {
         }
         let devices = resources.and_then(|r| r.devices().as_deref()).unwrap_or_default();
         let rules = devices::Rules::new(devices)?;
+        let mut made = Made::default();
         if self.systemd.is_some() {
+            make_v1(&mut Cgroup::empty(self), &mut made, true).inspect_err(|_| made.undo())?;
             let pending = Some((resources.cloned().unwrap_or_default(), rules));
             return Ok(Cgroup { pending, ..Cgroup::empty(self) });
         }
-        let mut made = Made::default();
         make(self, &mut made)
             .and_then(|cgroup| cgroup.limit(resources, &rules).map(|()| cgroup))
             .inspect_err(|_| made.undo())
@@ -81,27 +83,36 @@ impl Cgroup {
 /// Makes every directory, without a limit.
 pub(super) fn make(placement: &Placement, made: &mut Made) -> Result<Cgroup> {
     let mut cgroup = Cgroup::empty(placement);
-    let lenient = placement.rootless && placement.default_path;
     // systemd has put init into its unit's directories already.
     let fresh = placement.systemd.is_none();
+    make_v1(&mut cgroup, made, fresh)?;
+    let Some(place) = &placement.unified else { return Ok(cgroup) };
+    match make_unified(place, made, fresh) {
+        Ok(dir) => cgroup.unified = Some(dir),
+        Err(e) if is_dispensable(placement, &e) => cgroup.denied = Some(e),
+        // In a hybrid the limits live on v1: a v2 side we may not write is no loss.
+        Err(e) if placement.rootless && !placement.v1.is_empty() && is_denial(&e) => {}
+        Err(e) => return Err(e),
+    }
+    Ok(cgroup)
+}
+
+fn make_v1(cgroup: &mut Cgroup, made: &mut Made, fresh: bool) -> Result<()> {
+    let placement = cgroup.placement.clone();
     for place in &placement.v1 {
         let fill = if place.has("cpuset") { inherit_cpuset } else { |_: &Dir, _: &Dir| Ok(()) };
         match chain(place, made, fresh, fill) {
             Ok(dir) => cgroup.v1.push(V1 { controllers: place.controllers.clone(), dir }),
-            Err(e) if lenient && is_denial(&e) => cgroup.denied = Some(e),
+            Err(e) if is_dispensable(&placement, &e) => cgroup.denied = Some(e),
             Err(e) => return Err(e),
         }
     }
-    if let Some(place) = &placement.unified {
-        match make_unified(place, made, fresh) {
-            Ok(dir) => cgroup.unified = Some(dir),
-            Err(e) if lenient && is_denial(&e) => cgroup.denied = Some(e),
-            // In a hybrid the limits live on v1: a v2 side we may not write is no loss.
-            Err(e) if placement.rootless && !placement.v1.is_empty() && is_denial(&e) => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(cgroup)
+    Ok(())
+}
+
+/// Whether a container may do without what was refused: nobody asked for this place, and we are not root.
+fn is_dispensable(placement: &Placement, refusal: &Error) -> bool {
+    placement.rootless && placement.default_path && is_denial(refusal)
 }
 
 /// What was made so far: the directory that holds it, and its name.
