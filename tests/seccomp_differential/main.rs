@@ -107,8 +107,8 @@ impl<'a> Comparison<'a> {
             return (!x86 && listed).then_some(Deliberate::CannotRun);
         };
         let rules = self.reading.rules(abi, data);
-        if rules.is_empty() {
-            return self.reading.unheard_of(abi, data.number).then_some(Deliberate::UnheardOf);
+        if rules.is_empty() && self.reading.unheard_of(abi, data.number) {
+            return Some(Deliberate::UnheardOf);
         }
         let ways = self.reading.ways(abi, data.number);
         if ways.iter().any(|(_, way)| matches!(way, Way::Call(name) if self.newer.contains(name))) {

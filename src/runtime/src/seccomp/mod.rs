@@ -73,8 +73,11 @@ pub fn compile_for(native: Native, profile: &LinuxSeccomp) -> Result<Filter> {
     let abis = abis(native, profile);
     let numbered: Vec<_> = abis.iter().map(|abi| Numbered::new(*abi, &rules, default)).collect();
     let program = program::emit(&numbered, &rules, default).map_err(|TooLong| {
-        Error::new("config.json: linux.seccomp", format!("the filter needs more than {MAX_INSTRUCTIONS} instructions"))
-            .hint("the kernel takes no longer filter; use fewer rules with arguments or fewer architectures")
+        Error::new(
+            "config.json: linux.seccomp",
+            format!("the filter needs more than {MAX_INSTRUCTIONS} instructions"),
+        )
+        .hint("the kernel takes no longer filter; use fewer rules with arguments or fewer architectures")
     })?;
     let notify = rules.iter().any(Rule::notifies);
     Ok(Filter { program, flags: flags(profile, notify), notify, unknown: unknown(&abis, &rules) })

@@ -25,7 +25,8 @@ impl<'a> Rule<'a> {
         if entry.names().iter().any(String::is_empty) {
             return Err(Error::new(at(".names"), "empty string is not a valid syscall"));
         }
-        let action = action(entry.action(), entry.errno_ret()).map_err(|error| error.within(at(".errnoRet")))?;
+        let action =
+            action(entry.action(), entry.errno_ret()).map_err(|error| error.within(at(".errnoRet")))?;
         let arguments = entry.args().as_deref().unwrap_or_default();
         for (position, argument) in arguments.iter().enumerate() {
             if argument.index() > 5 {

@@ -101,28 +101,30 @@ impl<'a> Reading<'a> {
 
     /// The action of every rule about the call that differs from the default, and whether it holds.
     pub fn rules(&self, abi: Abi, data: &SyscallData) -> Vec<(u32, Match)> {
-        let rules = self.ways(abi, data.number).iter().map(|(entry, way)| {
+        let rules = self.ways(abi, data.number).iter().filter_map(|(entry, way)| {
             let action = code(entry.action(), entry.errno_ret());
-            (action, self.matching(abi, entry, *way, data))
+            Some((action, self.matching(abi, entry, *way, data)?))
         });
         rules.filter(|(action, _)| *action != self.default()).collect()
     }
 
-    fn matching(&self, abi: Abi, entry: &LinuxSyscall, way: Way<'_>, data: &SyscallData) -> Match {
+    /// None where the rule does not reach the call.
+    fn matching(&self, abi: Abi, entry: &LinuxSyscall, way: Way<'_>, data: &SyscallData) -> Option<Match> {
         let alternatives = alternatives(entry);
         let unconditional = alternatives.iter().any(Vec::is_empty);
         let restricts =
             permissiveness(code(entry.action(), entry.errno_ret())) < permissiveness(self.default());
         let holds = match way {
-            Way::Call(_) if unconditional => return Match::Unconditional,
+            Way::Call(_) if unconditional => return Some(Match::Unconditional),
             Way::Call(name) => {
                 alternatives.iter().any(|all| all.iter().all(|argument| holds(abi, name, argument, data)))
             }
-            Way::Multiplexed(Multiplexed { mask, call, .. }) => {
-                (unconditional || restricts) && data.arguments[0] & u64::from(mask) == u64::from(call)
+            Way::Multiplexed(Multiplexed { mask, call, .. }) if unconditional || restricts => {
+                data.arguments[0] & u64::from(mask) == u64::from(call)
             }
+            Way::Multiplexed(_) => return None,
         };
-        if holds { Match::Holds } else { Match::Fails }
+        Some(if holds { Match::Holds } else { Match::Fails })
     }
 
     /// The calls that have `number`.
