@@ -113,6 +113,50 @@ fn unlisted_architectures_kill() {
 }
 
 #[test]
+fn multiplexed_calls_do_not_get_around_rules() {
+    let profile = profile(serde_json::json!({
+        "defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86"],
+        "syscalls": [
+            { "names": ["semop", "socket"], "action": "SCMP_ACT_ERRNO" },
+            {
+                "names": ["bind"], "action": "SCMP_ACT_ERRNO",
+                "args": [{ "index": 2, "value": 16, "op": "SCMP_CMP_EQ" }]
+            },
+            {
+                "names": ["listen"], "action": "SCMP_ACT_ALLOW",
+                "args": [{ "index": 1, "value": 1, "op": "SCMP_CMP_EQ" }]
+            }
+        ]
+    }));
+    let first = |value| [value, 0, 0, 0, 0, 0];
+    assert_eq!(ask(&profile, Abi::X86, "socketcall", first(1)), EPERM);
+    assert_eq!(ask(&profile, Abi::X86, "ipc", first(1)), EPERM);
+    // With a version, which the kernel strips.
+    assert_eq!(ask(&profile, Abi::X86, "ipc", first(0x1_0001)), EPERM);
+    assert_eq!(ask(&profile, Abi::X86, "ipc", first(0x101)), ALLOW);
+    // The arguments are out of sight: a restriction holds for all of them.
+    assert_eq!(ask(&profile, Abi::X86, "socketcall", first(2)), EPERM);
+    assert_eq!(ask(&profile, Abi::X86, "socketcall", first(3)), ALLOW);
+}
+
+#[test]
+fn permission_with_conditions_does_not_reach_a_multiplexer() {
+    let profile = profile(serde_json::json!({
+        "defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_X86"],
+        "syscalls": [
+            {
+                "names": ["socket"], "action": "SCMP_ACT_ALLOW",
+                "args": [{ "index": 0, "value": 1, "op": "SCMP_CMP_EQ" }]
+            },
+            { "names": ["bind"], "action": "SCMP_ACT_ALLOW" }
+        ]
+    }));
+    assert_eq!(ask(&profile, Abi::X86, "socket", [1, 0, 0, 0, 0, 0]), ALLOW);
+    assert_eq!(ask(&profile, Abi::X86, "socketcall", [1, 0, 0, 0, 0, 0]), EPERM);
+    assert_eq!(ask(&profile, Abi::X86, "socketcall", [2, 0, 0, 0, 0, 0]), ALLOW);
+}
+
+#[test]
 fn calls_newer_than_the_profile_do_not_exist() {
     let profile = profile(serde_json::json!({
         "defaultAction": "SCMP_ACT_ERRNO",
