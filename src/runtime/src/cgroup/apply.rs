@@ -7,6 +7,7 @@ use rustix::io::Errno;
 use super::convert::swap_max;
 use super::dir::{Dir, os};
 use super::{Cgroup, Side, apply_v1, apply_v2, systemd};
+use crate::log;
 
 impl Cgroup {
     /// Changes the limits of a running container. Devices are left as they are.
@@ -140,6 +141,7 @@ fn write<'a>(cgroup: &'a Cgroup, r: &LinuxResources, batch: &mut Batch<'a>) -> R
         apply_v2::refuse_realtime(cpu)?;
     }
 
+    note_ignored(r, memory);
     // cpuset first: a real-time budget needs CPUs; memory early: it is what an update most often fails on.
     set(r.cpu().as_ref(), cpuset, batch, apply_v1::cpuset, apply_v2::cpuset)?;
     set(r.memory().as_ref(), memory, batch, apply_v1::memory, apply_v2::memory)?;
@@ -158,6 +160,27 @@ fn write<'a>(cgroup: &'a Cgroup, r: &LinuxResources, batch: &mut Batch<'a>) -> R
     match (unified, r.unified()) {
         (Some(dir), Some(map)) => apply_v2::unified(dir, map, batch),
         _ => Ok(()),
+    }
+}
+
+/// What neither this kernel nor runc heeds any more is said, not refused.
+fn note_ignored(r: &LinuxResources, memory: Option<Side<'_>>) {
+    let Some(asked) = r.memory() else { return };
+    let ignored =
+        |field: &str, why: &str| log::debug(format_args!("linux.resources.memory.{field} is ignored: {why}"));
+    if limit(asked.kernel()) != 0 {
+        ignored("kernel", "Linux 5.16 counts kernel memory in the limit");
+    }
+    if limit(asked.kernel_tcp()) != 0 {
+        ignored("kernelTCP", "TCP buffers are counted in the limit");
+    }
+    if matches!(memory, Some(Side::Unified(_))) {
+        if asked.swappiness().is_some_and(|value| value != u64::MAX) {
+            ignored("swappiness", "cgroup v2 has none for a cgroup");
+        }
+        if asked.disable_oom_killer() == Some(true) {
+            ignored("disableOOMKiller", "cgroup v2 cannot turn it off");
+        }
     }
 }
 

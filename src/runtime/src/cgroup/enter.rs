@@ -86,10 +86,16 @@ impl Cgroup {
             cgroup.limit(Some(resources), rules)?;
             Ok(cgroup)
         });
+        started.inspect_err(|_| self.abandon())
+    }
+
+    /// Takes back a unit that could not be completed. What goes wrong now is less than what led here.
+    fn abandon(&self) {
         // Killed before the unit is stopped: systemd would ask politely first, and an init may be deaf to that.
-        started.inspect_err(|_| match self.placement.open().and_then(|cgroup| cgroup.kill(SIGKILL)) {
-            Ok(()) | Err(_) => self.placement.remove().unwrap_or_default(),
-        })
+        let killed = self.placement.open().and_then(|cgroup| cgroup.kill(SIGKILL));
+        match killed.and(self.placement.remove()) {
+            Ok(()) | Err(_) => {}
+        }
     }
 
     /// Moves a process into every directory through `cgroup.procs`: for a process that cannot enter by itself.

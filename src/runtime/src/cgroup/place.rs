@@ -139,7 +139,10 @@ impl Placement {
     /// mounts that make up a container's `/sys/fs/cgroup`. A rootless container that has to go without a cgroup of
     /// its own is shown the one it stays in.
     pub fn hierarchies(&self) -> impl Iterator<Item = (&[String], &Path, PathBuf)> {
-        self.v1.iter().chain(&self.unified).map(|p| (p.controllers.as_slice(), p.mount.as_path(), self.shown(p)))
+        self.v1
+            .iter()
+            .chain(&self.unified)
+            .map(|p| (p.controllers.as_slice(), p.mount.as_path(), self.shown(p)))
     }
 
     fn shown(&self, place: &Place) -> PathBuf {
