@@ -120,11 +120,11 @@ fn is_dispensable(placement: &Placement, refusal: &Error) -> bool {
 pub(super) struct Made(Vec<(Dir, OsString)>);
 
 impl Made {
-    /// Removes it, last made first. What has got a process meanwhile stays, and with it all above.
+    /// Removes it, last made first. A directory that others have come to use meanwhile stays.
     pub(super) fn undo(&mut self) {
         while let Some((parent, name)) = self.0.pop() {
-            if parent.remove(&name).is_err() {
-                return;
+            match parent.remove(&name) {
+                Ok(()) | Err(_) => {}
             }
         }
     }
@@ -137,17 +137,34 @@ fn chain(
     fresh: bool,
     ready: impl Fn(&Dir, &Dir) -> Result<()>,
 ) -> Result<Dir> {
+    // Another container's end may remove a shared parent between any two steps: then it is made anew.
+    let mut tries = 0;
+    loop {
+        match descend(place, made, fresh, &ready) {
+            Err(e) if tries < 100 && is_absence(&e) => tries += 1,
+            other => return other,
+        }
+    }
+}
+
+fn descend(
+    place: &Place,
+    made: &mut Made,
+    fresh: bool,
+    ready: &impl Fn(&Dir, &Dir) -> Result<()>,
+) -> Result<Dir> {
     let mut at = Dir::open_mount(&place.mount)?;
     let mut parts = place.below.components().peekable();
     while let Some(Component::Normal(name)) = parts.next() {
         let (next, new) = enter(&at, name, parts.peek().is_none())?;
-        ready(&at, &next)?;
-        if fresh && !new && parts.peek().is_none() {
-            refuse_occupied(&next)?;
-        }
+        let readied = ready(&at, &next);
         let parent = std::mem::replace(&mut at, next);
         if new {
             made.0.push((parent, name.to_owned()));
+        }
+        readied?;
+        if fresh && !new && parts.peek().is_none() {
+            refuse_occupied(&at)?;
         }
     }
     Ok(at)
@@ -157,15 +174,14 @@ fn chain(
 fn enter(at: &Dir, name: &std::ffi::OsStr, last: bool) -> Result<(Dir, bool)> {
     let failed = |e| os(format!("mkdir {}", at.path().join(name).display()), e);
     let mut new = last && at.make(name).map_err(failed)?;
-    // Another container's end may remove a shared parent between the two calls.
-    for _ in 0..10 {
-        match at.child(name) {
-            Ok(dir) => return Ok((dir, new)),
-            Err(Errno::NOENT | Errno::NODEV) => new = at.make(name).map_err(failed)?,
-            Err(e) => return Err(failed(e)),
+    let child = match at.child(name) {
+        Err(Errno::NOENT) => {
+            new = at.make(name).map_err(failed)?;
+            at.child(name)
         }
-    }
-    Err(failed(Errno::NOENT))
+        other => other,
+    };
+    Ok((child.map_err(failed)?, new))
 }
 
 /// Two containers in one cgroup would be limited, frozen and killed together.
@@ -238,4 +254,9 @@ fn join_threaded(dir: &Dir) -> Result<()> {
 fn is_denial(error: &Error) -> bool {
     let denials = [Errno::ACCESS, Errno::PERM, Errno::ROFS];
     error.errno().is_some_and(|number| denials.iter().any(|e| e.raw_os_error() == number))
+}
+
+fn is_absence(error: &Error) -> bool {
+    let absences = [Errno::NOENT, Errno::NODEV];
+    error.errno().is_some_and(|number| absences.iter().any(|e| e.raw_os_error() == number))
 }
