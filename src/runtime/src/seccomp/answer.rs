@@ -11,7 +11,7 @@ use super::{
 pub struct Numbered<'a> {
     /// The convention.
     pub abi: Abi,
-    /// Sorted by number, and among equals in the order of the profile.
+    /// Once sorted, by number, and among equals in the order of the profile.
     pub uses: Vec<Use<'a>>,
     /// The highest number the profile names, a rule that repeats the default included.
     newest: Option<u32>,
@@ -44,28 +44,25 @@ pub enum Target<'a> {
 }
 
 impl<'a> Numbered<'a> {
-    /// Finds the numbers of all rules' system calls.
-    pub fn new(abi: Abi, rules: &[Rule<'a>], default: u32) -> Self {
-        let mut numbered = Self { abi, uses: Vec::new(), newest: None };
-        for (rule, read) in rules.iter().enumerate() {
-            for name in read.names {
-                numbered.add(rule, read, name, default);
-            }
-        }
-        numbered.uses.sort_by_key(|used| used.number);
-        numbered
+    /// No rules yet.
+    pub fn new(abi: Abi) -> Self {
+        Self { abi, uses: Vec::new(), newest: None }
     }
 
-    fn add(&mut self, rule: usize, read: &Rule<'a>, name: &'a str, default: u32) {
+    /// Adds the rule at position `rule` for the system call `name`, after those before it in the profile. False if
+    /// there is no such system call.
+    pub fn add(&mut self, rule: usize, read: &Rule<'a>, name: &'a str, default: u32) -> bool {
         let number = self.abi.number(name);
+        let multiplexed = self.abi.multiplexed(name);
         if let Some(number) = number
             && !self.abi.is_private(number)
         {
             self.newest = self.newest.max(Some(number));
         }
+        let known = number.is_some() || multiplexed.is_some();
         let action = read.action;
         if action == default {
-            return;
+            return known;
         }
         let unconditional = read.is_unconditional();
         if let Some(number) = number {
@@ -74,13 +71,19 @@ impl<'a> Numbered<'a> {
         // The multiplexers take their arguments from memory, where a filter cannot see them. A rule with conditions
         // can therefore not be kept to the letter: where it restricts, it holds for the whole call; where it
         // permits, it does not reach it.
-        if let Some(multiplexed) = self.abi.multiplexed(name)
+        if let Some(multiplexed) = multiplexed
             && (unconditional || permissiveness(action) < permissiveness(default))
         {
             let number = multiplexed.number;
             let target = Target::Multiplexed(multiplexed);
             self.uses.push(Use { number, rule, action, unconditional: false, target });
         }
+        known
+    }
+
+    /// Brings the rules of each number together, keeping their order.
+    pub fn sort(&mut self) {
+        self.uses.sort_by_key(|used| used.number);
     }
 
     /// Appends what to answer from each number on; `position` is this convention's, for the answers to point back.

@@ -70,9 +70,21 @@ pub fn compile_for(native: Native, profile: &LinuxSeccomp) -> Result<Filter> {
         }
         rules.push(rule);
     }
-    let abis = abis(native, profile);
-    let numbered: Vec<_> = abis.iter().map(|abi| Numbered::new(*abi, &rules, default)).collect();
-    let program = program::emit(&numbered, &rules, default).map_err(|TooLong| {
+    let mut conventions: Vec<_> = abis(native, profile).into_iter().map(Numbered::new).collect();
+    let mut unknown = Vec::new();
+    for (index, rule) in rules.iter().enumerate() {
+        for name in rule.names {
+            let mut known = false;
+            for convention in &mut conventions {
+                known |= convention.add(index, rule, name, default);
+            }
+            if !known {
+                unknown.push(name.clone());
+            }
+        }
+    }
+    conventions.iter_mut().for_each(Numbered::sort);
+    let program = program::emit(&conventions, &rules, default).map_err(|TooLong| {
         Error::new(
             "config.json: linux.seccomp",
             format!("the filter needs more than {MAX_INSTRUCTIONS} instructions"),
@@ -80,7 +92,7 @@ pub fn compile_for(native: Native, profile: &LinuxSeccomp) -> Result<Filter> {
         .hint("the kernel takes no longer filter; use fewer rules with arguments or fewer architectures")
     })?;
     let notify = rules.iter().any(Rule::notifies);
-    Ok(Filter { program, flags: flags(profile, notify), notify, unknown: unknown(&abis, &rules) })
+    Ok(Filter { program, flags: flags(profile, notify), notify, unknown })
 }
 
 /// The conventions to filter, the kernel's own always among them. Architectures whose programs cannot run on this
@@ -120,11 +132,4 @@ fn flags(profile: &LinuxSeccomp, notify: bool) -> u32 {
         };
     }
     flags
-}
-
-fn unknown(abis: &[Abi], rules: &[Rule<'_>]) -> Vec<String> {
-    let names = rules.iter().flat_map(|rule| rule.names);
-    let is_unknown =
-        |name: &&String| abis.iter().all(|abi| abi.number(name).is_none() && abi.multiplexed(name).is_none());
-    names.filter(is_unknown).cloned().collect()
 }
