@@ -157,12 +157,12 @@ fn directly(
     ours: Parents,
 ) -> Result<Newborn, Failure> {
     // A pid namespace is entered by children only, so it is joined before the birth, and left again.
-    if let Some((target, spaces)) = &hands.target {
-        if spaces.contains(&Space::Pid) {
-            // No return: whoever visits has no other children to come.
-            move_into_thread_name_spaces(target.as_fd(), ThreadNameSpaceType::PROCESS_ID)
-                .map_err(host("join pid namespace"))?;
-        }
+    if let Some((target, spaces)) = &hands.target
+        && spaces.contains(&Space::Pid)
+    {
+        // No return: whoever visits has no other children to come.
+        move_into_thread_name_spaces(target.as_fd(), ThreadNameSpaceType::PROCESS_ID)
+            .map_err(host("join pid namespace"))?;
     }
     let joined = plan.spaces.join.iter().position(|(space, _)| *space == Space::Pid);
     let own = match joined.and_then(|index| hands.joins.get(index)) {

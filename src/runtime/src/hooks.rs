@@ -70,7 +70,8 @@ impl StateFiles {
     /// The child's copies.
     pub fn for_child(&self) -> Result<(OwnedFd, OwnedFd)> {
         let copy = |fd: &OwnedFd| {
-            rustix::io::fcntl_dupfd_cloexec(fd, 0).map_err(|e| Error::os("duplicate a descriptor", e.raw_os_error()))
+            rustix::io::fcntl_dupfd_cloexec(fd, 0)
+                .map_err(|e| Error::os("duplicate a descriptor", e.raw_os_error()))
         };
         Ok((copy(&self.creating)?, copy(&self.created)?))
     }
@@ -96,7 +97,11 @@ pub fn run_before_pivot(spec: &Spec, record: &Record) -> Result<()> {
 /// `poststart`, after the program runs. A failure is only warned of, as the specification has it.
 pub fn run_poststart(spec: &Spec, record: &Record) {
     let Some(hooks) = spec.hooks() else { return };
-    warn_all("poststart", hooks.poststart().as_deref(), &State::new(record, "running", record.init.map(|i| i.pid)));
+    warn_all(
+        "poststart",
+        hooks.poststart().as_deref(),
+        &State::new(record, "running", record.init.map(|i| i.pid)),
+    );
 }
 
 /// `poststop`, after the container was deleted. A failure is only warned of, as the specification has it.
@@ -125,7 +130,8 @@ fn run(hook: &Hook, state: &[u8]) -> Result<()> {
     let failed = |error: std::io::Error| Error::io(shown.as_str(), &error);
     let input = memory()?;
     write(&input, state)?;
-    rustix::fs::seek(&input, rustix::fs::SeekFrom::Start(0)).map_err(|e| Error::os("rewind", e.raw_os_error()))?;
+    rustix::fs::seek(&input, rustix::fs::SeekFrom::Start(0))
+        .map_err(|e| Error::os("rewind", e.raw_os_error()))?;
     let output = memory()?;
     let copy = |fd: &OwnedFd| fd.try_clone().map_err(failed);
     let mut command = Command::new(hook.path());
@@ -180,7 +186,8 @@ fn said(output: OwnedFd) -> String {
 }
 
 fn memory() -> Result<OwnedFd> {
-    memfd_create("state", MemfdFlags::CLOEXEC).map_err(|errno| Error::os("memfd_create", errno.raw_os_error()))
+    memfd_create("state", MemfdFlags::CLOEXEC)
+        .map_err(|errno| Error::os("memfd_create", errno.raw_os_error()))
 }
 
 fn write(file: &OwnedFd, bytes: &[u8]) -> Result<()> {

@@ -7,8 +7,8 @@ use std::path::Path;
 use casemate_spec::{Error, Result};
 use oci_spec::runtime::LinuxSeccomp;
 use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect,
-    sendmsg, socket_with,
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags,
+    SocketType, connect, sendmsg, socket_with,
 };
 use serde::Serialize;
 
@@ -30,13 +30,24 @@ struct Message<'a> {
 ///
 /// # Errors
 /// No path is configured, or nobody listens there.
-pub fn hand_over(profile: &LinuxSeccomp, version: &str, pid: i32, state: &State<'_>, listener: &OwnedFd) -> Result<()> {
-    let path = profile.listener_path().as_deref().filter(|path| !path.as_os_str().is_empty()).ok_or_else(|| {
-        Error::new("config.json: linux.seccomp.listenerPath", "SCMP_ACT_NOTIFY is used and nobody is named to listen")
-    })?;
+pub fn hand_over(
+    profile: &LinuxSeccomp,
+    version: &str,
+    pid: i32,
+    state: &State<'_>,
+    listener: &OwnedFd,
+) -> Result<()> {
+    let path =
+        profile.listener_path().as_deref().filter(|path| !path.as_os_str().is_empty()).ok_or_else(|| {
+            Error::new(
+                "config.json: linux.seccomp.listenerPath",
+                "SCMP_ACT_NOTIFY is used and nobody is named to listen",
+            )
+        })?;
     let metadata = profile.listener_metadata().as_deref().filter(|metadata| !metadata.is_empty());
     let message = Message { oci_version: version, fds: ["seccompFd"], pid, metadata, state };
-    let bytes = serde_json::to_vec(&message).map_err(|error| Error::new("seccomp listener", error.to_string()))?;
+    let bytes =
+        serde_json::to_vec(&message).map_err(|error| Error::new("seccomp listener", error.to_string()))?;
     send(path, &bytes, listener).map_err(|errno| {
         Error::os(format!("hand the seccomp listener to {}", path.display()), errno.raw_os_error())
     })

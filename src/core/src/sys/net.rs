@@ -20,7 +20,8 @@ pub fn loopback_up() -> Result<(), Errno> {
         *to = from.cast_signed();
     }
     let flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
-    let request = libc::ifreq { ifr_name: name, ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_flags: flags } };
+    let request =
+        libc::ifreq { ifr_name: name, ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_flags: flags } };
     let request = std::ptr::from_ref(&request);
     // SAFETY: the request is a C-layout structure that outlives the call; the kernel only reads it.
     let value = unsafe { libc::syscall(libc::SYS_ioctl, socket.as_raw_fd(), libc::SIOCSIFFLAGS, request) };

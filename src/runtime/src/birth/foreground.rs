@@ -8,7 +8,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal as NixSignal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid, waitpid, WaitOptions};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, pidfd_send_signal, waitid, waitpid};
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 
 use super::terminal::receive_master;
@@ -28,11 +28,14 @@ impl Foreground {
         let failed = |errno: nix::errno::Errno| Error::os("collect signals", errno as i32);
         let mut set = SigSet::all();
         // Faults of our own must not be swallowed.
-        for fault in [NixSignal::SIGSEGV, NixSignal::SIGBUS, NixSignal::SIGFPE, NixSignal::SIGILL, NixSignal::SIGABRT] {
+        for fault in
+            [NixSignal::SIGSEGV, NixSignal::SIGBUS, NixSignal::SIGFPE, NixSignal::SIGILL, NixSignal::SIGABRT]
+        {
             set.remove(fault);
         }
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&set), None).map_err(failed)?;
-        let signals = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(failed)?;
+        let signals =
+            SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(failed)?;
         if adopt {
             rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
                 .map_err(|errno| Error::os("become a subreaper", errno.raw_os_error()))?;
@@ -79,7 +82,8 @@ struct Events {
 fn wait(foreground: &Foreground, pidfd: &OwnedFd, proxy: Option<&Proxy>) -> Result<Events> {
     let stdin = rustix::stdio::stdin();
     let signals = foreground.signals.as_fd();
-    let mut watched = vec![PollFd::new(pidfd, PollFlags::IN), PollFd::from_borrowed_fd(signals, PollFlags::IN)];
+    let mut watched =
+        vec![PollFd::new(pidfd, PollFlags::IN), PollFd::from_borrowed_fd(signals, PollFlags::IN)];
     let (mut reads, mut writes) = (false, false);
     if let Some(proxy) = proxy {
         if proxy.master_open {
@@ -116,7 +120,10 @@ fn deliver(number: u32, pidfd: &OwnedFd, proxy: Option<&Proxy>) -> Result<()> {
 
 /// Reaps processes that outlived their parents, and leaves the container's own for [`status`].
 fn reap_adopted(pidfd: &OwnedFd) -> Result<()> {
-    let own = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT);
+    let own = waitid(
+        WaitId::PidFd(pidfd.as_fd()),
+        WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT,
+    );
     if matches!(own, Ok(Some(_))) {
         return Ok(());
     }

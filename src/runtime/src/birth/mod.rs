@@ -186,7 +186,8 @@ impl Carrier {
             outfit.held.push(self.home.make_waiting()?);
         }
         let newborn = birth::create(load.plan, outfit).map_err(|failure| explain(load.plan, failure))?;
-        self.newborn = Some(rustix::io::fcntl_dupfd_cloexec(&newborn.pidfd, 0).map_err(os("duplicate pidfd"))?);
+        self.newborn =
+            Some(rustix::io::fcntl_dupfd_cloexec(&newborn.pidfd, 0).map_err(os("duplicate pidfd"))?);
         let pid = newborn.pid.as_raw_nonzero().get();
         self.record.init = start_time(pid)?.map(|start_time| InitRecord { pid, start_time });
         self.home.save(&self.record)?;
@@ -201,7 +202,12 @@ impl Carrier {
     }
 
     /// Everything that is done to the newborn from outside.
-    fn settle(&mut self, load: &Load<'_>, newborn: &Newborn, states: Option<hooks::StateFiles>) -> Result<()> {
+    fn settle(
+        &mut self,
+        load: &Load<'_>,
+        newborn: &Newborn,
+        states: Option<hooks::StateFiles>,
+    ) -> Result<()> {
         let pid = newborn.pid.as_raw_nonzero().get();
         let failed = |failure| explain(load.plan, failure);
         let oci = load.admitted.config().spec.process().as_ref();
@@ -269,7 +275,8 @@ fn os(what: &'static str) -> impl Fn(Errno) -> Error {
 /// address can be (unix(7): 108 bytes).
 fn listener(home: &Home) -> Result<OwnedFd> {
     let failed = os("make start.sock");
-    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).map_err(&failed)?;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .map_err(&failed)?;
     let path = format!("/proc/self/fd/{}/{START_SOCKET}", home.as_fd().as_raw_fd());
     let address = SocketAddrUnix::new(path).map_err(&failed)?;
     bind(&socket, &address).map_err(&failed)?;

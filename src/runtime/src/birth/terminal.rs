@@ -5,8 +5,8 @@ use std::path::Path;
 
 use casemate_spec::{Error, Result};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix, SocketFlags, SocketType,
-    connect, recvmsg, socket_with, socketpair,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix, SocketFlags,
+    SocketType, connect, recvmsg, socket_with, socketpair,
 };
 
 /// The two ends of the way that a terminal's master takes.
@@ -31,10 +31,11 @@ impl Console {
             )),
             (false, None) => Ok(None),
             (true, Some(path)) => Ok(Some(Self { theirs: connected(path)?, ours: None })),
-            (true, None) if detach => {
-                Err(Error::new("terminal", "cannot allocate tty if runtime will detach without setting console socket")
-                    .hint("--console-socket names a socket that receives the terminal"))
-            }
+            (true, None) if detach => Err(Error::new(
+                "terminal",
+                "cannot allocate tty if runtime will detach without setting console socket",
+            )
+            .hint("--console-socket names a socket that receives the terminal")),
             (true, None) => {
                 let pair = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
                 let (ours, theirs) = pair.map_err(|e| Error::os("make a socket pair", e.raw_os_error()))?;
@@ -48,7 +49,8 @@ fn connected(path: &Path) -> Result<OwnedFd> {
     let failed = |errno: rustix::io::Errno| {
         Error::os(format!("connect to console socket {}", path.display()), errno.raw_os_error())
     };
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).map_err(failed)?;
+    let socket =
+        socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).map_err(failed)?;
     let address = SocketAddrUnix::new(path).map_err(failed)?;
     connect(&socket, &address).map_err(failed)?;
     Ok(socket)

@@ -17,7 +17,8 @@ pub fn create(global: &Global, args: &CreateArgs) -> Result<ExitCode> {
     keep_out_of_reach(&bundle.admitted)?;
     let socket = args.birth.console_socket.as_deref();
     let console = Console::choose(bundle.wants_terminal(), true, socket)?;
-    let born = bear(global, &args.birth, &args.id, Starter::Later, console.map(|console| console.theirs), bundle)?;
+    let born =
+        bear(global, &args.birth, &args.id, Starter::Later, console.map(|console| console.theirs), bundle)?;
     born.ready.release().map_err(|failure| explain(&born.plan, failure))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -13,7 +13,8 @@ use rustix::process::Pid;
 use super::process_of;
 use super::start::give;
 use crate::birth::{
-    Console, Foreground, keep_descriptors, explain, follow, judged, keep_out_of_reach, preserved, write_pid_file,
+    Console, Foreground, explain, follow, judged, keep_descriptors, keep_out_of_reach, preserved,
+    write_pid_file,
 };
 use crate::cli::{ExecArgs, Global};
 use crate::plan::{self, Context};
@@ -67,7 +68,9 @@ fn enter(global: &Global, args: &ExecArgs) -> Result<ExitCode> {
 }
 
 fn after_birth(visitor: &birth::Newborn, spec: &Spec, record: &Record) -> Result<()> {
-    let Some(score) = spec.process().as_ref().and_then(|process| process.oom_score_adj()) else { return Ok(()) };
+    let Some(score) = spec.process().as_ref().and_then(|process| process.oom_score_adj()) else {
+        return Ok(());
+    };
     let proc = Proc::open().map_err(|errno| Error::os("open /proc", errno.raw_os_error()))?;
     crate::birth::set_oom_score(&proc, visitor.pid, score, record.rootless)
 }
@@ -90,7 +93,9 @@ fn spaces(spec: &Spec, init: Pid) -> Result<Vec<Space>> {
         let space = plan::space_kind(namespace.typ());
         let of = |who: &str| {
             let path = format!("/proc/{who}/ns/{}", space.file());
-            rustix::fs::stat(&path).map(|stat| (stat.st_dev, stat.st_ino)).map_err(|errno| Error::os(path, errno.raw_os_error()))
+            rustix::fs::stat(&path)
+                .map(|stat| (stat.st_dev, stat.st_ino))
+                .map_err(|errno| Error::os(path, errno.raw_os_error()))
         };
         if of(&init.as_raw_nonzero().to_string())? != of("self")? {
             spaces.push(space);
@@ -124,4 +129,3 @@ fn entry(record: &Record, args: &ExecArgs, init: Pid) -> Result<crate::cgroup::E
     }
     cgroup.sub(&args.cgroup)?.entry()
 }
-

@@ -83,7 +83,8 @@ fn user(process: &mut Process, args: &ExecArgs) -> Result<()> {
     let mut user = process.user().clone();
     if let Some(asked) = &args.user {
         let number = |text: &str| {
-            text.parse::<u32>().map_err(|_| Error::new(format!("--user {asked}"), "it is not of the form UID[:GID]"))
+            text.parse::<u32>()
+                .map_err(|_| Error::new(format!("--user {asked}"), "it is not of the form UID[:GID]"))
         };
         let (uid, gid) = asked.split_once(':').map_or((asked.as_str(), None), |(uid, gid)| (uid, Some(gid)));
         user.set_uid(number(uid)?);

@@ -6,7 +6,9 @@ use casemate_spec::Result;
 
 use super::delete;
 use super::start::give;
-use crate::birth::{Born, Bundle, Console, Foreground, Starter, bear, explain, follow, keep_descriptors, keep_out_of_reach};
+use crate::birth::{
+    Born, Bundle, Console, Foreground, Starter, bear, explain, follow, keep_descriptors, keep_out_of_reach,
+};
 use crate::cli::{Global, RunArgs};
 use crate::store::Root;
 use crate::{hooks, log};
@@ -48,7 +50,8 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
 
 /// The program's own end, or the failure to start it, is what the caller asked about.
 fn remove(global: &Global, args: &RunArgs) {
-    if let Err(error) = Root::locked(global, &args.id).and_then(|container| delete::destroy(container, true)) {
+    if let Err(error) = Root::locked(global, &args.id).and_then(|container| delete::destroy(container, true))
+    {
         log::warn(format_args!("delete {}: {error}", args.id));
     }
 }

@@ -84,7 +84,8 @@ mod tests {
 
     #[test]
     fn messages_survive_their_own_reader() {
-        let bytes = Message::new(7, 1, &[9; 8]).attribute(3, b"eth0\0").attribute(28, &5_u32.to_ne_bytes()).finish();
+        let bytes =
+            Message::new(7, 1, &[9; 8]).attribute(3, b"eth0\0").attribute(28, &5_u32.to_ne_bytes()).finish();
         let (part, rest) = split(&bytes).expect("whole");
         assert!(rest.is_empty());
         assert_eq!(part.kind, 7);
