@@ -227,6 +227,9 @@ fn label(oci: &OciProcess) -> Result<Option<Label>> {
 
 fn filter(oci: &oci_spec::runtime::LinuxSeccomp) -> Result<Filter> {
     let filter = crate::seccomp::compile(oci)?;
+    for name in &filter.unknown {
+        crate::log::debug(format_args!("config.json: linux.seccomp: ignored unknown system call {name}"));
+    }
     let instruction = |i: &seccompiler::sock_filter| Instruction { code: i.code, jt: i.jt, jf: i.jf, k: i.k };
     Ok(Filter {
         program: filter.program.iter().map(instruction).collect(),
