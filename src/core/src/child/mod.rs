@@ -82,6 +82,20 @@ struct Life<'a> {
     program: Cell<usize>,
 }
 
+impl<'a> Life<'a> {
+    fn new(plan: &'a Plan, vectors: &'a Vectors, hands: &'a Hands) -> Self {
+        Self {
+            plan,
+            hands,
+            vectors,
+            starter: OnceCell::new(),
+            slave: OnceCell::new(),
+            root: OnceCell::new(),
+            program: Cell::new(0),
+        }
+    }
+}
+
 impl Life<'_> {
     fn talk(&self) -> &Channel {
         self.starter.get().unwrap_or(&self.hands.channel)
@@ -98,15 +112,7 @@ impl Life<'_> {
 
 /// Lives a container's first process up to its execve(2).
 pub fn live(plan: &Plan, vectors: &Vectors, hands: &Hands) -> ! {
-    let life = Life {
-        plan,
-        hands,
-        vectors,
-        starter: OnceCell::new(),
-        slave: OnceCell::new(),
-        root: OnceCell::new(),
-        program: Cell::new(0),
-    };
+    let life = Life::new(plan, vectors, hands);
     let fault = born::Born::begin(&life)
         .and_then(born::Born::house)
         .and_then(house::Housed::enter)
@@ -119,15 +125,7 @@ pub fn live(plan: &Plan, vectors: &Vectors, hands: &Hands) -> ! {
 
 /// Lives a process that enters a running container, up to its execve(2).
 pub fn enter(plan: &Plan, vectors: &Vectors, hands: &Hands) -> ! {
-    let life = Life {
-        plan,
-        hands,
-        vectors,
-        starter: OnceCell::new(),
-        slave: OnceCell::new(),
-        root: OnceCell::new(),
-        program: Cell::new(0),
-    };
+    let life = Life::new(plan, vectors, hands);
     let fault = born::Born::begin(&life)
         .and_then(born::Born::visit)
         .and_then(pivoted::Pivoted::strip)
