@@ -14,6 +14,7 @@ mod demo;
 mod dist;
 mod failure;
 mod fuzz;
+mod hugetlb;
 mod moby;
 mod setup;
 mod test;

@@ -6,7 +6,6 @@
 mod case;
 mod contender;
 mod floor;
-mod host;
 mod report;
 mod sample;
 
@@ -20,6 +19,7 @@ use crate::bench::floor::Floor;
 use crate::bench::report::Report;
 use crate::bench::sample::Samples;
 use crate::failure::{Doing as _, Failure, Outcome};
+use crate::hugetlb::OnV1;
 use crate::{bundle, moby, setup, workspace};
 
 /// What to measure.
@@ -56,7 +56,7 @@ pub fn run(args: &Args) -> Outcome {
     let bench = workspace::scratch("bench")?;
     write_bundles(&bench)?;
     let floor = Floor::build(&bench)?;
-    let hugetlb = host::Hugetlb::lend()?;
+    let hugetlb = OnV1::lend()?;
     // Containers whose runtime has left become our children: their end is seen at once, without polling.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).doing("become a subreaper")?;
 

@@ -12,7 +12,7 @@ use clap::Args as ClapArgs;
 use crate::command::{self, shown};
 use crate::failure::{Doing as _, Failure, Outcome};
 use crate::test::traces::Traces;
-use crate::{setup, workspace};
+use crate::{hugetlb, setup, workspace};
 
 /// What to run.
 #[derive(ClapArgs)]
@@ -31,6 +31,7 @@ const ENGINES: &str = "tests/harness/packages.txt";
 /// Runs everything; fails when a test fails or anything is left behind.
 pub fn run(args: &Args) -> Outcome {
     prepare(args.quick)?;
+    hugetlb::give_back()?;
     let runtime = workspace::runtime_under_test()?;
     let skips = workspace::scratch("test")?.join("skips");
     fs::write(&skips, "").doing(skips.display())?;
