@@ -104,8 +104,8 @@ mod tests {
         for rootless in [false, true] {
             let config = casemate_spec::parse(example_spec(rootless).to_string().as_bytes()).unwrap();
             assert_eq!(config.ignored, Vec::<String>::new());
-            let host = HostFacts { host: Host { rootless, ..Host::default() } };
-            assert!(judge(config, &Policy::Oci, &host).is_ok());
+            let host = HostFacts { host: Host { rootless, ..Host::default() }, ..HostFacts::default() };
+            assert!(judge(config, &Policy::oci(), &host).is_ok());
         }
     }
 }

@@ -1,0 +1,18 @@
+//! What judging needs to know of the host. Gathered by the caller: this crate does no I/O.
+
+use casemate_spec::Host;
+
+/// The host, as far as a policy depends on it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostFacts {
+    /// What the specification's own rules depend on.
+    pub host: Host,
+    /// The kernel's Landlock ABI (landlock(7)); 0 where there is none.
+    pub landlock_abi: u32,
+    /// The kernel's release, as far as features go by it: (6, 18).
+    pub kernel: (u32, u32),
+    /// The caller is root of a user namespace only, or not root at all: no range of host ids is to be had.
+    pub in_user_namespace: bool,
+    /// CPUs the caller may run on; 0 where that is not known.
+    pub cpus: u32,
+}
