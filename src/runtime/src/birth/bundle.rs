@@ -82,7 +82,8 @@ pub fn judged(global: &Global, config: Config) -> Result<Admitted> {
     }
     let policy = Policy::builtin(&global.policy).ok_or_else(|| {
         let known = Policy::BUILTIN.join(", ");
-        Error::new(format!("policy {:?}", global.policy), "there is no such policy").hint(format!("known: {known}"))
+        Error::new(format!("policy {:?}", global.policy), "there is no such policy")
+            .hint(format!("known: {known}"))
     })?;
     let host = HostFacts { host: super::outside::host(global, &config), ..HostFacts::default() };
     judge(config, &policy, &host).map_err(Error::from)
