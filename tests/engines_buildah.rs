@@ -1,11 +1,10 @@
 //! Buildah with `--isolation oci`: every step of a build is a container of the runtime.
 
 use std::fs;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use casemate_tests::engine::{Case, IMAGE, World, engine_runtime, run_cases};
-use casemate_tests::{Invocation, Output, Terminal, cases};
+use casemate_tests::engine::{Case, IMAGE, World, run_cases};
+use casemate_tests::{EngineRuntime, Invocation, Output, Terminal, cases};
 
 const CASES: &[Case<Buildah>] = cases![
     run_gives_output_and_exit_code,
@@ -28,7 +27,7 @@ fn buildah_with_casemate() {
 }
 
 fn all_cases(runtime: &str) {
-    let Some(runtime) = engine_runtime(runtime) else { return };
+    let Some(runtime) = EngineRuntime::find(runtime) else { return };
     let buildah = Buildah { world: World::make(), runtime };
     let archive = format!("docker-archive:{}", buildah.world.image_archive().display());
     buildah.ok(&["pull", "-q", &archive]);
@@ -41,7 +40,7 @@ fn all_cases(runtime: &str) {
 /// Buildah in a world of its own.
 struct Buildah {
     world: World,
-    runtime: PathBuf,
+    runtime: EngineRuntime,
 }
 
 impl Buildah {
@@ -69,10 +68,17 @@ impl Buildah {
         self.ok(&[&["from", parent.as_str()], flags, &[IMAGE]].concat())
     }
 
-    fn run_args<'a>(&'a self, flags: &[&'a str], container: &'a str, command: &[&'a str]) -> Vec<&'a str> {
-        let runtime = self.runtime.to_str().expect("a printable path");
-        let fixed = ["run", "--isolation", "oci", "--runtime", runtime, "--network", "none"];
-        [&fixed[..], flags, &[container, "--"], command].concat()
+    /// The verb, and the flags that name the runtime and the runtime's own.
+    fn with_runtime(&self, verb: &str) -> Vec<String> {
+        let fixed = [verb, "--isolation", "oci", "--runtime"].map(str::to_owned);
+        let path = [self.runtime.path().display().to_string()];
+        let flags = self.runtime.flags().into_iter().flat_map(|flag| ["--runtime-flag".to_owned(), flag]);
+        fixed.into_iter().chain(path).chain(flags).collect()
+    }
+
+    fn run_args(&self, flags: &[&str], container: &str, command: &[&str]) -> Vec<String> {
+        let words = [&["--network", "none"], flags, &[container, "--"], command].concat();
+        self.with_runtime("run").into_iter().chain(words.into_iter().map(str::to_owned)).collect()
     }
 
     fn run(&self, flags: &[&str], container: &str, command: &[&str]) -> Output {
@@ -83,11 +89,10 @@ impl Buildah {
     fn build(&self, name: &str, flags: &[&str], lines: &str) -> Output {
         let dir = self.world.make_dir(name);
         fs::write(dir.join("Dockerfile"), format!("FROM {IMAGE}\n{lines}")).expect("write a Dockerfile");
-        let runtime = self.runtime.display().to_string();
-        let parent = self.cgroup();
-        let fixed =
-            ["bud", "--isolation", "oci", "--runtime", &runtime, "--network", "none", &parent, "-t", name];
-        self.command([&fixed[..], flags, &[&dir.to_string_lossy()]].concat()).run()
+        let (parent, dir) = (self.cgroup(), dir.to_string_lossy());
+        let words = [&["--network", "none", &parent, "-t", name], flags, &[&dir]].concat();
+        let words = words.into_iter().map(str::to_owned);
+        self.command(self.with_runtime("bud").into_iter().chain(words)).run()
     }
 }
 

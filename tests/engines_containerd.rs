@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use casemate_tests::engine::{Case, Daemon, IMAGE, World, engine_runtime, run_cases};
-use casemate_tests::{Invocation, Output, Terminal, cases, wait_until};
+use casemate_tests::engine::{Case, Daemon, IMAGE, World, run_cases};
+use casemate_tests::{EngineRuntime, Invocation, Output, Terminal, cases, wait_until};
 
 const CASES: &[Case<Containerd>] = cases![
     run_gives_output_and_exit_code,
@@ -33,8 +33,8 @@ fn containerd_with_casemate() {
 }
 
 fn all_cases(runtime: &str) {
-    let Some(runtime) = engine_runtime(runtime) else { return };
-    let containerd = Containerd::start(runtime);
+    let Some(runtime) = EngineRuntime::find(runtime) else { return };
+    let containerd = Containerd::start(&runtime);
     run_cases(&containerd, 4, &CASES.iter().collect::<Vec<_>>());
     survives_a_restart(containerd);
 }
@@ -47,8 +47,10 @@ struct Containerd {
 }
 
 impl Containerd {
-    fn start(runtime: PathBuf) -> Self {
+    fn start(runtime: &EngineRuntime) -> Self {
         let world = World::make();
+        // ctr has no flag for a runtime's arguments.
+        let runtime = world.wrapper(runtime);
         let config = "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n";
         std::fs::write(world.dir().join("config.toml"), config).expect("write containerd's configuration");
         let daemon = Self::spawn(&world);

@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use casemate_tests::engine::{Case, engine_runtime, run_cases};
+use casemate_tests::engine::{Case, run_cases};
 use casemate_tests::engine_docker::{Docker, IMAGE};
-use casemate_tests::{cases, wait_until};
+use casemate_tests::{EngineRuntime, cases, wait_until};
 
 const REMAP_CASES: &[Case<Docker>] = cases![
     root_is_nobody_outside,
@@ -19,7 +19,7 @@ const REMAP_CASES: &[Case<Docker>] = cases![
 
 /// Whether `--userns-remap` works, with a range of ids that need not be anyone's.
 pub fn userns_remap(runtime: &str) {
-    let Some(runtime) = engine_runtime(runtime) else { return };
+    let Some(runtime) = EngineRuntime::find(runtime) else { return };
     let docker = Docker::start_prepared(&runtime, &["--userns-remap=1000:1000"], |world| {
         // The files are the host's: only the daemon's mount namespace gets others.
         for (name, range) in [("passwd", "mapped:x:1000:1000::/:/bin/false"), ("group", "mapped:x:1000:")] {
@@ -38,7 +38,7 @@ pub fn userns_remap(runtime: &str) {
 
 /// Whether containers outlive their daemon, and the next daemon finds them.
 pub fn live_restore(runtime: &str) {
-    let Some(runtime) = engine_runtime(runtime) else { return };
+    let Some(runtime) = EngineRuntime::find(runtime) else { return };
     let mut docker = Docker::start(&runtime, &["--live-restore"]);
     let args = [
         "run",

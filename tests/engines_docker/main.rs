@@ -8,7 +8,8 @@ mod resources;
 mod sessions;
 mod storage;
 
-use casemate_tests::engine::{Case, engine_runtime, run_cases};
+use casemate_tests::EngineRuntime;
+use casemate_tests::engine::{Case, run_cases};
 use casemate_tests::engine_docker::Docker;
 
 /// Creating a container is mostly waiting for the kernel, so more cases than processors run at once.
@@ -45,7 +46,7 @@ fn live_restore_with_casemate() {
 }
 
 fn all_cases(runtime: &str, flags: &[&str]) {
-    let Some(runtime) = engine_runtime(runtime) else { return };
+    let Some(runtime) = EngineRuntime::find(runtime) else { return };
     let docker = Docker::start(&runtime, flags);
     let tables = [
         lifecycle::CASES,

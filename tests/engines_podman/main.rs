@@ -4,10 +4,8 @@ mod lifecycle;
 mod rights;
 mod settings;
 
-use std::path::PathBuf;
-
-use casemate_tests::engine::{Case, IMAGE, World, engine_runtime, run_cases};
-use casemate_tests::{Invocation, Output, wait_until};
+use casemate_tests::engine::{Case, IMAGE, World, run_cases};
+use casemate_tests::{EngineRuntime, Invocation, Output, wait_until};
 
 #[test]
 fn podman_with_runc() {
@@ -41,32 +39,19 @@ const USER: &str = "4711";
 /// Podman in a world of its own.
 struct Podman {
     world: World,
-    runtime: PathBuf,
-    ours: bool,
+    runtime: EngineRuntime,
     rootless: bool,
 }
 
 impl Podman {
     fn rootful(runtime: &str) -> Option<Self> {
-        Some(
-            Self {
-                world: World::make(),
-                runtime: engine_runtime(runtime)?,
-                ours: runtime == "casemate",
-                rootless: false,
-            }
-            .loaded(),
-        )
+        let runtime = EngineRuntime::find(runtime)?;
+        Some(Self { world: World::make(), runtime, rootless: false }.loaded())
     }
 
     fn rootless(runtime: &str) -> Option<Self> {
-        let podman = Self {
-            world: World::make(),
-            runtime: engine_runtime(runtime)?,
-            ours: runtime == "casemate",
-            rootless: true,
-        };
-        let world = &podman.world;
+        let runtime = EngineRuntime::find(runtime)?;
+        let world = World::make();
         for (name, line) in [("passwd", "plain:x:4711:4711::/:/bin/sh"), ("group", "plain:x:4711:")] {
             let host = std::fs::read_to_string(format!("/etc/{name}")).expect("read the host's users");
             world.replace_file(&format!("/etc/{name}"), &format!("{host}{line}\n"));
@@ -82,8 +67,8 @@ impl Podman {
         world.replace_device("/dev/fuse", 10, 229);
         // The binary may lie where a plain user cannot go.
         let copy = world.dir().join("runtime");
-        std::fs::copy(&podman.runtime, &copy).expect("copy the runtime");
-        Some(Self { runtime: copy, ..podman }.loaded())
+        std::fs::copy(runtime.path(), &copy).expect("copy the runtime");
+        Some(Self { world, runtime: runtime.at(copy), rootless: true }.loaded())
     }
 
     fn loaded(self) -> Self {
@@ -108,13 +93,16 @@ impl Podman {
 
     fn command<S: AsRef<str>>(&self, args: impl IntoIterator<Item = S>) -> Invocation {
         let dir = |name: &str| self.world.dir().join(name).display().to_string();
-        let runtime = self.runtime.display().to_string();
+        let runtime = self.runtime.path().display().to_string();
         let home = format!("HOME={}", dir("home"));
         let xdg = format!("XDG_RUNTIME_DIR={}", dir("xdg"));
         let user = ["setpriv", "--reuid", USER, "--regid", USER, "--clear-groups", "env", &home, &xdg];
         let fixed =
             ["podman", "--runtime", &runtime, "--cgroup-manager", "cgroupfs", "--events-backend", "file"];
-        let argv = if self.rootless { [&user[..], &fixed[..]].concat() } else { fixed.to_vec() };
+        let flags = self.runtime.flags();
+        let flags = flags.iter().flat_map(|flag| ["--runtime-flag", flag]);
+        let fixed = fixed.into_iter().chain(flags).collect::<Vec<_>>();
+        let argv = if self.rootless { [&user[..], &fixed[..]].concat() } else { fixed };
         let command = self.world.inside(argv).cwd(self.world.dir());
         args.into_iter().fold(command, |command, arg| command.arg(arg.as_ref()))
     }

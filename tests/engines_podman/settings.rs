@@ -78,7 +78,7 @@ fn descriptors_are_preserved(podman: &Podman) {
 fn process_settings(podman: &Podman) {
     assert_eq!(podman.sh(&["--umask", "0077"], "umask"), "0077");
     // runc 1.1 reads no personality.
-    if podman.ours {
+    if podman.runtime.is_ours() {
         assert_eq!(podman.sh(&["--personality", "LINUX32"], "uname -m"), "i686");
     }
     // Left alone, Podman would raise the number of processes beyond what this host may allow.

@@ -24,6 +24,7 @@ pub struct Bundle {
     id: String,
     config: Value,
     user: Option<(u32, u32)>,
+    policy: Option<String>,
 }
 
 impl Bundle {
@@ -45,7 +46,9 @@ impl Bundle {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("open the test's directory");
         }
         make_rootfs(&dir.join("bundle/rootfs"));
-        let bundle = Self { runtime: runtime.clone(), dir, config: base_config(&id), id, user: None };
+        // Most tests are about the bundle to the letter.
+        let policy = runtime.is_ours().then(|| "oci".to_owned());
+        let bundle = Self { runtime: runtime.clone(), dir, config: base_config(&id), id, user: None, policy };
         bundle.write_config();
         bundle
     }
@@ -55,6 +58,18 @@ impl Bundle {
         let mut bundle = Self::new(runtime);
         bundle.args(&["/bin/sh", "-c", script]);
         bundle
+    }
+
+    /// Puts every command of this bundle under another policy than `oci`, by name or file. Ours only.
+    pub fn policy(&mut self, policy: &str) -> &mut Self {
+        self.policy = self.runtime.is_ours().then(|| policy.to_owned());
+        self
+    }
+
+    /// Names no policy on the command line, so that the runtime's own default or its host's choice applies.
+    pub fn without_policy(&mut self) -> &mut Self {
+        self.policy = None;
+        self
     }
 
     /// Changes the configuration and writes it.
@@ -174,10 +189,12 @@ impl Bundle {
         path
     }
 
-    /// A call of the runtime: `runtime --root DIR <args>`.
+    /// A call of the runtime: `runtime --root DIR --policy POLICY <args>`.
     pub fn command<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Invocation {
         let call = Invocation::new(&self.out_dir(), self.runtime.path());
-        let call = call.arg("--root").arg(self.state_dir()).args(args).cwd(&self.bundle_dir());
+        let call = call.arg("--root").arg(self.state_dir());
+        let policy = self.policy.iter().flat_map(|policy| ["--policy", policy.as_str()]);
+        let call = call.args(policy).args(args).cwd(&self.bundle_dir());
         match self.user {
             Some((uid, gid)) => call.user(uid, gid),
             None => call,

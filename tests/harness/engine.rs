@@ -6,6 +6,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::engine_runtime::EngineRuntime;
 use crate::{Hierarchy, Invocation, json, make_rootfs, sweep, wait_until};
 
 /// Namespaces, a scratch directory and a name for control groups; everything in it dies with it.
@@ -186,6 +188,18 @@ impl World {
         let own = own.to_string_lossy();
         self.inside(["mknod", "-m", "666", &own, "c", &major.to_string(), &minor.to_string()]).run().ok();
         self.inside(["mount", "--bind", &own, path]).run().ok();
+    }
+
+    /// A program that is the runtime under its policy, for engines that give a runtime no arguments of their own.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn wrapper(&self, runtime: &EngineRuntime) -> PathBuf {
+        let path = self.dir.join("runtime-under-policy");
+        let words = [&[runtime.path().display().to_string()], &runtime.args()[..]].concat().join(" ");
+        fs::write(&path, format!("#!/bin/sh\nexec {words} \"$@\"\n")).expect("write the wrapper");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("make the wrapper executable");
+        path
     }
 
     /// A root filesystem as a tar archive.
@@ -368,19 +382,6 @@ pub fn wait_patiently(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < until, "waited in vain until {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
-}
-
-/// The runtimes to prove the engine with: as everywhere, or the one binary named by `CASEMATE_ENGINE_RUNTIME`.
-///
-/// `None` when this one is not to be tried; the other then proves what there is to prove.
-pub fn engine_runtime(name: &str) -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os("CASEMATE_ENGINE_RUNTIME") {
-        return (name == "casemate").then(|| PathBuf::from(path));
-    }
-    crate::runtimes()
-        .into_iter()
-        .find(|runtime| runtime.name() == name)
-        .map(|runtime| runtime.path().to_owned())
 }
 
 /// On a thread of its own that bears the case's name, so that a panic's message says which case it was.

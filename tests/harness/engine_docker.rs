@@ -4,7 +4,7 @@ use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
 use crate::engine::{Daemon, World};
-use crate::{Invocation, Output, Terminal, Value, reference, skip};
+use crate::{EngineRuntime, Invocation, Output, Terminal, Value, json, skip};
 
 /// The image every case runs: busybox with all its applets.
 pub const IMAGE: &str = "busybox";
@@ -25,7 +25,7 @@ impl Docker {
     ///
     /// # Panics
     /// When it does not come up.
-    pub fn start(runtime: &Path, flags: &[&str]) -> Self {
+    pub fn start(runtime: &EngineRuntime, flags: &[&str]) -> Self {
         Self::start_prepared(runtime, flags, |_| ())
     }
 
@@ -33,11 +33,14 @@ impl Docker {
     ///
     /// # Panics
     /// When it does not come up.
-    pub fn start_prepared(runtime: &Path, flags: &[&str], prepare: impl FnOnce(&World)) -> Self {
+    pub fn start_prepared(runtime: &EngineRuntime, flags: &[&str], prepare: impl FnOnce(&World)) -> Self {
         let world = World::make();
         prepare(&world);
         let dir = world.dir().display().to_string();
-        let ours = reference().is_none_or(|reference| reference.path() != runtime);
+        let runtimes =
+            json!({"runtimes": {"tested": {"path": runtime.path(), "runtimeArgs": runtime.args()}}});
+        let config = world.dir().join("daemon.json");
+        std::fs::write(&config, runtimes.to_string()).expect("write dockerd's configuration");
         let socket = world.dir().join("docker.sock");
         let mut argv: Vec<String> = [
             "dockerd".to_owned(),
@@ -46,13 +49,13 @@ impl Docker {
             format!("--exec-root={dir}/exec"),
             format!("--pidfile={dir}/dockerd.pid"),
             format!("--cgroup-parent=/{}", world.id()),
-            format!("--add-runtime=tested={}", runtime.display()),
+            format!("--config-file={}", config.display()),
             "--default-runtime=tested".to_owned(),
         ]
         .into();
         argv.extend(flags.iter().map(|flag| (*flag).to_owned()));
         let daemon = world.daemon("dockerd", &argv.iter().map(String::as_str).collect::<Vec<_>>());
-        let mut docker = Self { daemon, world, argv, socket, ours };
+        let mut docker = Self { daemon, world, argv, socket, ours: runtime.is_ours() };
         docker.wait();
         let archive = docker.world.rootfs_archive();
         docker.command(["import", &archive.to_string_lossy(), IMAGE]).run().ok();

@@ -16,6 +16,7 @@ mod bundle;
 mod cgroups;
 pub mod engine;
 pub mod engine_docker;
+mod engine_runtime;
 mod invocation;
 mod leaks;
 mod probe;
@@ -26,6 +27,7 @@ mod terminal;
 
 pub use bundle::{Bundle, base_config};
 pub use cgroups::{Cgroups, Hierarchy};
+pub use engine_runtime::EngineRuntime;
 pub use invocation::{Invocation, Output, Running, wait_until};
 pub use leaks::{Leak, find_leaks, sweep};
 pub use probe::{install_probe, probe};
