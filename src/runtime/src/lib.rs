@@ -17,6 +17,7 @@ pub mod commands;
 pub mod example;
 pub mod features;
 pub mod hooks;
+pub mod ids;
 pub mod log;
 pub mod netdevice;
 pub mod notify;

@@ -1,0 +1,53 @@
+//! The pool of id ranges: every container with a user namespace of its own gets 65,536 host ids that no other
+//! container has.
+//!
+//! | entry of the pool's directory | what it is |
+//! |---|---|
+//! | `<first id>` | a taken range: a symbolic link whose text is a [`claim::Claim`], the home of the container that has it |
+//! | `next` | where the search for a free range begins, so that a range that was given back rests as long as possible |
+//!
+//! A link is made whole or not at all by one system call, so no crash leaves half an entry. The directory itself is
+//! `flock(2)`ed while a range is looked for or given back. A range of a `create` that was killed is taken back by
+//! whoever comes across it in that search: there is nobody else to do it, and nothing to be done before.
+//!
+//! There is one pool on a host, whatever `--root` says: the kernel knows ids, not roots.
+
+mod avoided;
+mod claim;
+mod pool;
+
+#[cfg(test)]
+mod tests;
+
+pub use pool::{Pool, Settings};
+
+use std::path::{Path, PathBuf};
+
+use casemate_spec::Result;
+use serde::{Deserialize, Serialize};
+
+/// Host ids that one container has to itself: users and groups alike.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Range {
+    /// The host id of the container's id 0.
+    pub first: u32,
+    /// How many ids: [`Range::SIZE`].
+    pub size: u32,
+    /// The pool it came from, so that it finds back there after the host's configuration has changed.
+    pub pool: PathBuf,
+}
+
+impl Range {
+    /// As many as the ids of 16 bits, which is what images are made of.
+    pub const SIZE: u32 = 65_536;
+
+    /// Gives the range back. To be called under the lock of the container's home, before the home is removed, and
+    /// once nothing of the container runs; calling it again, after a crash for instance, does nothing.
+    ///
+    /// # Errors
+    /// The pool's directory is not to be trusted, or the kernel's.
+    pub fn release(&self, home: &Path) -> Result<()> {
+        pool::release(self, home)
+    }
+}
