@@ -40,8 +40,8 @@ pub fn delete(global: &Global, args: &DeleteArgs) -> Result<ExitCode> {
     }
 }
 
-/// Ends the container's processes and removes its control groups and its directory, in this order, so that every
-/// step can be taken again after a crash.
+/// Ends the container's processes, removes its control groups, gives its ids back and removes its directory, in this
+/// order, so that every step can be taken again after a crash.
 ///
 /// # Errors
 /// It runs and `force` is not given; a process does not die, something cannot be removed.
@@ -60,6 +60,9 @@ pub fn destroy(container: Container, force: bool) -> Result<ExitCode> {
     end(&container, init.as_ref()).map_err(|error| error.within(&id))?;
     // Read first, run last: the hooks come after the container is gone, and so is its copy of the configuration.
     let config = container.home().read(CONFIG)?;
+    if let Some(ids) = &container.record().ids {
+        ids.release(container.home().path())?;
+    }
     container.home().remove()?;
     if let Some(config) = config.filter(|config| may_have_hooks(config)) {
         match casemate_spec::parse(&config) {

@@ -7,6 +7,7 @@ use casemate_spec::{ContainerId, Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Placement;
+use crate::ids::Range;
 
 /// A container as it was made. Whether it runs is asked of the kernel, not written here.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,6 +38,9 @@ pub struct Record {
     /// Where its control groups are; written before they are made, so that `delete` finds them in any case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<Placement>,
+    /// The host ids that it alone has; written before anything is made with them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<Range>,
     /// Whether `--systemd-cgroup` was given.
     pub systemd_cgroup: bool,
     /// Whether missing permission on control groups is forgiven.
