@@ -1,0 +1,69 @@
+//! seccomp_unotify(2): system calls that wait at a filter's listener for somebody's answer (Linux 5.5).
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use rustix::io::Errno;
+
+use super::answer;
+
+const RECV: libc::c_ulong = 0xc050_2100;
+const SEND: libc::c_ulong = 0xc018_2101;
+const ID_VALID: libc::c_ulong = 0x4008_2102;
+/// `SECCOMP_USER_NOTIF_FLAG_CONTINUE`.
+const CONTINUE: u32 = 1;
+
+/// A waiting call: `struct seccomp_notif` with its `struct seccomp_data`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Call {
+    /// Names the call in every question and answer.
+    pub id: u64,
+    /// The calling thread, in the reader's pid namespace.
+    pub thread: u32,
+    flags: u32,
+    /// System call number.
+    pub number: i32,
+    /// `AUDIT_ARCH_*`.
+    pub arch: u32,
+    instruction: u64,
+    /// As they stand in the registers.
+    pub arguments: [u64; 6],
+}
+
+#[repr(C)]
+struct Answer {
+    id: u64,
+    value: i64,
+    error: i32,
+    flags: u32,
+}
+
+fn ioctl<T>(listener: BorrowedFd<'_>, request: libc::c_ulong, what: &mut T) -> Result<(), Errno> {
+    // SAFETY: each caller gives the structure whose size the request's number carries; it outlives the call.
+    let value = unsafe { libc::ioctl(listener.as_raw_fd(), request, std::ptr::from_mut(what)) };
+    answer(libc::c_long::from(value)).map(|_zero| ())
+}
+
+/// Takes the next call, waiting for one.
+///
+/// # Errors
+/// `ENOENT` when the caller is gone again, `EINTR`.
+pub fn receive(listener: BorrowedFd<'_>) -> Result<Call, Errno> {
+    let mut call = Call::default();
+    ioctl(listener, RECV, &mut call).map(|()| call)
+}
+
+/// Answers the call `id`: lets the kernel do it, or has it fail.
+///
+/// # Errors
+/// `ENOENT` when the caller is gone.
+pub fn respond(listener: BorrowedFd<'_>, id: u64, refusal: Option<Errno>) -> Result<(), Errno> {
+    let error = refusal.map_or(0, |errno| -errno.raw_os_error());
+    let flags = if refusal.is_some() { 0 } else { CONTINUE };
+    ioctl(listener, SEND, &mut Answer { id, value: 0, error, flags })
+}
+
+/// Whether the call still waits. What was read of its caller's memory before is the caller's only then.
+pub fn is_waiting(listener: BorrowedFd<'_>, mut id: u64) -> bool {
+    ioctl(listener, ID_VALID, &mut id).is_ok()
+}
