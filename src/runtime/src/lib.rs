@@ -12,6 +12,7 @@
 
 pub mod birth;
 pub mod cgroup;
+pub mod choice;
 pub mod cli;
 pub mod commands;
 pub mod example;

@@ -7,10 +7,11 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use casemate_policy::{Admitted, HostFacts, Policy, judge};
-use casemate_spec::{Config, Error, Result};
+use casemate_policy::{Admitted, HostFacts};
+use casemate_spec::{Config, ContainerId, Error, Result};
 use oci_spec::runtime::LinuxNamespaceType;
 
+use crate::choice::{self, Chosen, Subject};
 use crate::cli::Global;
 use crate::log;
 
@@ -23,22 +24,36 @@ pub struct Bundle {
     pub bytes: Vec<u8>,
     /// What passed the gate.
     pub admitted: Admitted,
+    /// The policy, and who chose it.
+    pub chosen: Chosen,
 }
 
 impl Bundle {
-    /// Reads and judges the bundle in `path`, by default the current directory.
+    /// Reads and judges the bundle in `path`, by default the current directory. `id` is the container that comes of
+    /// it; without one nothing is written to the audit log.
     ///
     /// # Errors
     /// There is none, it is malformed, or the policy refuses it.
-    pub fn open(global: &Global, path: Option<&Path>) -> Result<Self> {
-        let path = path.unwrap_or(Path::new("."));
-        let absolute = std::fs::canonicalize(path)
-            .map_err(|error| Error::io(format!("bundle {}", path.display()), &error))?;
-        let file = absolute.join("config.json");
-        let bytes = read(&file)?;
-        let admitted = judged(global, casemate_spec::parse(&bytes)?)?;
-        Ok(Self { path: absolute, bytes, admitted })
+    pub fn open(global: &Global, path: Option<&Path>, id: Option<&ContainerId>) -> Result<Self> {
+        let (path, bytes) = source(path)?;
+        let config = casemate_spec::parse(&bytes)?;
+        let chosen = choice::choose(global, config.spec.annotations().as_ref())?;
+        let subject = id.map(|id| Subject { id, verb: "create" });
+        let admitted = judged(global, &chosen, config, subject.as_ref())?;
+        Ok(Self { path, bytes, admitted, chosen })
     }
+}
+
+/// The absolute path of a bundle, and its `config.json`.
+///
+/// # Errors
+/// There is none, or it cannot be read.
+pub fn source(path: Option<&Path>) -> Result<(PathBuf, Vec<u8>)> {
+    let path = path.unwrap_or(Path::new("."));
+    let absolute = std::fs::canonicalize(path)
+        .map_err(|error| Error::io(format!("bundle {}", path.display()), &error))?;
+    let bytes = read(&absolute.join("config.json"))?;
+    Ok((absolute, bytes))
 }
 
 impl Bundle {
@@ -72,21 +87,26 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Judges a configuration under the policy of the command line.
+/// Judges a configuration under the policy that was chosen; `subject` is whom audit lines are about.
 ///
 /// # Errors
-/// An unknown policy, or everything that stands against the configuration.
-pub fn judged(global: &Global, config: Config) -> Result<Admitted> {
+/// Everything that stands against the configuration.
+pub fn judged(
+    global: &Global,
+    chosen: &Chosen,
+    config: Config,
+    subject: Option<&Subject<'_>>,
+) -> Result<Admitted> {
     for ignored in &config.ignored {
         log::debug(format_args!("config.json: ignored {ignored}"));
     }
-    let policy = Policy::builtin(&global.policy).ok_or_else(|| {
-        let known = Policy::BUILTIN.join(", ");
-        Error::new(format!("policy {:?}", global.policy), "there is no such policy")
-            .hint(format!("known: {known}"))
-    })?;
-    let host = HostFacts { host: super::outside::host(global, &config), ..HostFacts::default() };
-    judge(config, &policy, &host).map_err(Error::from)
+    let facts = facts(global, &config);
+    choice::judged(chosen, config, &facts, subject)
+}
+
+/// What a policy depends on, of the host and of what the configuration joins.
+pub fn facts(global: &Global, config: &Config) -> HostFacts {
+    choice::facts(global, super::outside::host(global, config))
 }
 
 /// Runs this program again from a file that the container cannot reach, unless its user namespace keeps it from ours
@@ -123,7 +143,12 @@ fn maps_us_away(admitted: &Admitted) -> bool {
     let owner = rustix::fs::stat("/proc/self/exe").map(|stat| (stat.st_uid, stat.st_mode));
     // Group and others must not write either.
     let Ok((owner, mode)) = owner else { return false };
-    fresh && mode & 0o022 == 0 && maps.iter().all(|m| owner < m.host_id() || owner - m.host_id() >= m.size())
+    // A range of its own never holds root's ids, and is filled in later.
+    let own = super::has_own_ids(admitted) && owner == 0;
+    fresh
+        && mode & 0o022 == 0
+        && (own || !maps.is_empty())
+        && maps.iter().all(|m| owner < m.host_id() || owner - m.host_id() >= m.size())
 }
 
 fn c_string(text: OsString) -> Result<CString> {

@@ -32,9 +32,18 @@ pub struct Global {
     #[arg(long, value_name = "MODE", value_enum, default_value = "auto")]
     pub rootless: Rootless,
 
-    /// Policy that judges the bundle
-    #[arg(long, value_name = "NAME", default_value = "oci")]
-    pub policy: String,
+    /// Policy that judges the bundle: a name, or a file (with a / or ending in .toml) [default: hardened, or what the
+    /// host's configuration says]
+    #[arg(long, value_name = "NAME|FILE", global = true)]
+    pub policy: Option<String>,
+
+    /// Directory of the host's configuration: runtime.toml and policies/NAME.toml [default: /etc/casemate]
+    #[arg(long, value_name = "DIR", global = true)]
+    pub config_dir: Option<PathBuf>,
+
+    /// Log what the policy would change or refuse, and let it pass
+    #[arg(long, global = true)]
+    pub audit: bool,
 
     /// Accepted and ignored, as checkpoints are not supported
     #[arg(long, value_name = "PATH", hide = true)]
@@ -85,8 +94,8 @@ fn is_personal() -> bool {
         || (in_user_namespace() && std::env::var_os("USER").is_none_or(|user| user != "root"))
 }
 
-/// The initial user namespace maps every id to itself (user_namespaces(7)).
-fn in_user_namespace() -> bool {
+/// Whether this process' user namespace is not the initial one, which maps every id to itself (user_namespaces(7)).
+pub fn in_user_namespace() -> bool {
     std::fs::read_to_string("/proc/self/uid_map")
         .is_ok_and(|map| !map.split_ascii_whitespace().eq(["0", "0", "4294967295"]))
 }

@@ -18,7 +18,7 @@ pub use arguments::{
     BirthArgs, CreateArgs, DeleteArgs, EventsArgs, ExecArgs, Format, IdArgs, KillArgs, ListArgs, NoArgs,
     PlanArgs, PsArgs, RunArgs, SpecArgs, UnsupportedArgs,
 };
-pub use global::{Global, LogFormat, Rootless};
+pub use global::{Global, LogFormat, Rootless, in_user_namespace};
 pub use report::Stop;
 pub use target::Target;
 pub use update::{Limits, UpdateArgs};

@@ -13,7 +13,7 @@ use crate::cli::{CreateArgs, Global};
 /// The bundle is refused, or the container cannot be made; nothing of it is left then.
 pub fn create(global: &Global, args: &CreateArgs) -> Result<ExitCode> {
     keep_descriptors(args.birth.preserve_fds)?;
-    let bundle = Bundle::open(global, args.birth.bundle.as_deref())?;
+    let bundle = Bundle::open(global, args.birth.bundle.as_deref(), Some(&args.id))?;
     keep_out_of_reach(&bundle.admitted)?;
     let socket = args.birth.console_socket.as_deref();
     let console = Console::choose(bundle.wants_terminal(), true, socket)?;

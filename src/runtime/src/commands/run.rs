@@ -19,7 +19,7 @@ use crate::{hooks, log};
 /// As `create` and `start`.
 pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
     keep_descriptors(args.birth.preserve_fds)?;
-    let bundle = Bundle::open(global, args.birth.bundle.as_deref())?;
+    let bundle = Bundle::open(global, args.birth.bundle.as_deref(), Some(&args.id))?;
     keep_out_of_reach(&bundle.admitted)?;
     let socket = args.birth.console_socket.as_deref();
     let console = Console::choose(bundle.wants_terminal(), args.detach, socket)?;

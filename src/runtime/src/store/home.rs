@@ -15,6 +15,8 @@ use super::{Lock, Record};
 
 /// The configuration as it was at `create`.
 pub const CONFIG: &str = "config.json";
+/// The policy as it was at `create`.
+pub const POLICY: &str = "policy.toml";
 /// Locked by an init that waits for `start`.
 pub const WAITING: &str = "waiting";
 /// Where that init listens.
@@ -169,7 +171,15 @@ impl Home {
     }
 
     fn remove_known(&self) -> rustix::io::Result<()> {
-        for name in [c"waiting", c"start.sock", c"config.json", c".state.json.next", c"state.json", c"lock"] {
+        for name in [
+            c"waiting",
+            c"start.sock",
+            c"config.json",
+            c"policy.toml",
+            c".state.json.next",
+            c"state.json",
+            c"lock",
+        ] {
             match remove_file(self.directory.as_fd(), name) {
                 // Not what we made; what is in it is seen to later.
                 Err(Errno::ISDIR) => {}

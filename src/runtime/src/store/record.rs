@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use casemate_policy::Admitted;
 use casemate_spec::{ContainerId, Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -45,8 +46,41 @@ pub struct Record {
     pub systemd_cgroup: bool,
     /// Whether missing permission on control groups is forgiven.
     pub rootless: bool,
-    /// The policy that admitted it.
+    /// The policy it was judged by.
     pub policy: String,
+    /// Who chose that policy, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub chosen: String,
+    /// Whether the policy was only tried.
+    #[serde(default)]
+    pub audit: bool,
+    /// What is enforced, one entry a protection.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub protections: Vec<Enforced>,
+}
+
+/// A protection as it is enforced on a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Enforced {
+    /// The protection's name.
+    pub name: String,
+    /// What is enforced.
+    pub enforced: String,
+    /// The policy's rule that decided.
+    pub rule: String,
+}
+
+impl Enforced {
+    /// Every protection of an admitted configuration.
+    pub fn of(admitted: &Admitted) -> Vec<Self> {
+        let rows = admitted.protections().iter();
+        rows.map(|row| Self {
+            name: row.name.to_owned(),
+            enforced: row.enforced.clone(),
+            rule: row.rule.to_string(),
+        })
+        .collect()
+    }
 }
 
 /// How far `create` has come.

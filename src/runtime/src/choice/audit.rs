@@ -1,0 +1,103 @@
+//! The audit log: what a policy would have changed or refused, one JSON line each.
+//!
+//! Appended to one file of the host, since an engine removes a runtime's own log with the container. A log that cannot
+//! be written to is told of and stops nothing: the mode exists to disturb nothing.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use casemate_policy::{Admitted, Denied};
+use casemate_spec::{ContainerId, Error, Result};
+use serde_json::{Value, json};
+
+use super::Chosen;
+use super::verdict::is_broken;
+use crate::log;
+
+/// Whom a line is about.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// The container.
+    pub id: &'a ContainerId,
+    /// What it is asked to do: `create` or `exec`.
+    pub verb: &'static str,
+}
+
+/// Appends what the verdict says of `subject`.
+pub fn append(chosen: &Chosen, subject: &Subject<'_>, verdict: &Result<Admitted, Denied>) {
+    let path = &chosen.host.audit_log;
+    let lines = lines(chosen, subject, verdict);
+    let count = lines.len();
+    if count == 0 {
+        return;
+    }
+    match write(path, &lines) {
+        Ok(()) => log::warn(format_args!(
+            "audit: policy {} would change or deny {count} things about {}; they are in {}",
+            chosen.policy,
+            subject.id,
+            path.display()
+        )),
+        Err(error) => log::warn(format_args!("audit log {error}; {count} lines are lost")),
+    }
+}
+
+fn lines(chosen: &Chosen, subject: &Subject<'_>, verdict: &Result<Admitted, Denied>) -> Vec<Value> {
+    let time = log::now();
+    let line = |action: &str, rule: &str, field: &str, asked: &str, allowed: &str, remedy: Option<&str>| {
+        json!({
+            "time": time, "container": subject.id.as_str(), "command": subject.verb,
+            "policy": chosen.policy.name(), "action": action, "rule": rule, "field": field, "asked": asked,
+            "allowed": allowed, "remedy": remedy,
+        })
+    };
+    match verdict {
+        Ok(admitted) => admitted
+            .changes()
+            .iter()
+            .map(|change| {
+                line("would-tighten", change.rule, &change.field, &change.asked, &change.enforced, None)
+            })
+            .collect(),
+        // What the specification itself forbids fails in any case, and says so.
+        Err(denied) => denied
+            .violations()
+            .iter()
+            .filter(|violation| !is_broken(violation))
+            .map(|v| line("would-deny", v.rule, &v.field, &v.asked, &v.allowed, v.remedy.as_deref()))
+            .collect(),
+    }
+}
+
+/// Whole lines in one write to a file opened for appending: those of runtimes that run side by side do not mix.
+fn write(path: &Path, lines: &[Value]) -> Result<()> {
+    let failed = |error: std::io::Error| Error::io(path.display().to_string(), &error);
+    let mut text = String::new();
+    for line in lines {
+        text.push_str(&line.to_string());
+        text.push('\n');
+    }
+    let mut file = match open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let directory = path.parent().unwrap_or(Path::new("/"));
+            DirBuilder::new().recursive(true).mode(0o750).create(directory).map_err(failed)?;
+            open(path)
+        }
+        other => other,
+    }
+    .map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    // Not through a link that somebody left there, and without waiting for a fifo's reader.
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)
+}

@@ -1,0 +1,35 @@
+//! From the chosen policy to the verdict: enforced, or only tried.
+
+use casemate_policy::{Admitted, HostFacts, judge};
+use casemate_spec::{Config, Result};
+
+use super::audit::{self, Subject};
+use super::{Chosen, denial};
+use crate::log;
+
+/// Judges a configuration. Where the policy is only tried, what it would have changed or refused goes to the audit
+/// log if there is somebody whom it is about, and the ceiling alone is enforced.
+///
+/// # Errors
+/// Everything that stands against the configuration.
+pub fn judged(
+    chosen: &Chosen,
+    config: Config,
+    host: &HostFacts,
+    subject: Option<&Subject<'_>>,
+) -> Result<Admitted> {
+    let enforced = if chosen.audit { &chosen.ceiling } else { &chosen.policy };
+    if chosen.audit
+        && let Some(subject) = subject
+    {
+        let verdict = judge(config.clone(), &chosen.policy, host);
+        audit::append(chosen, subject, &verdict);
+    }
+    let admitted = judge(config, enforced, host).map_err(|denied| denial(enforced, denied))?;
+    log::debug(format_args!("policy {}", chosen.why));
+    for change in admitted.changes() {
+        let (rule, field, asked, done) = (change.rule, &change.field, &change.asked, &change.enforced);
+        log::debug(format_args!("policy rule {rule}: {field}: {done} in place of {asked}"));
+    }
+    Ok(admitted)
+}
