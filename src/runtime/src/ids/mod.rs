@@ -19,7 +19,7 @@ mod pool;
 #[cfg(test)]
 mod tests;
 
-pub use pool::{Pool, Settings};
+pub use pool::{Pool, Settings, release_all};
 
 use std::path::{Path, PathBuf};
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use casemate_spec::{Error, Result};
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::Range;
@@ -164,12 +164,39 @@ impl Pool {
 }
 
 /// Gives a range back, unless it is another's by now.
+///
+/// # Errors
+/// The directory is not to be trusted, or the kernel's.
 pub(super) fn release(range: &Range, home: &Path) -> Result<()> {
     let claim = Claim::of(home)?;
     let Some(directory) = directory(&range.pool)? else { return Ok(()) };
     locked(&directory, || match owner(&directory, range.first)? {
         Owner::Claim(owner) if owner == claim => unlink(&directory, range.first),
         _ => Ok(()),
+    })
+}
+
+/// Gives back whatever the container that lives in `home` has: for a home whose record does not say.
+///
+/// # Errors
+/// The pool's directory is not to be trusted, or the kernel's.
+pub fn release_all(pool: &Path, home: &Path) -> Result<()> {
+    let claim = Claim::of(home)?;
+    let Some(directory) = directory(pool)? else { return Ok(()) };
+    let failed = |error: Errno| Error::os(format!("read {}", pool.display()), error.raw_os_error());
+    locked(&directory, || {
+        let mut firsts: Vec<u32> = Vec::new();
+        for entry in Dir::read_from(&directory).map_err(failed)? {
+            firsts.extend(
+                entry.map_err(failed)?.file_name().to_str().ok().and_then(|name| name.parse::<u32>().ok()),
+            );
+        }
+        for first in firsts {
+            if matches!(owner(&directory, first)?, Owner::Claim(owner) if owner == claim) {
+                unlink(&directory, first)?;
+            }
+        }
+        Ok(())
     })
 }
 

@@ -133,6 +133,18 @@ fn what_a_killed_create_left_is_taken_back_and_nothing_else() {
 }
 
 #[test]
+fn a_home_without_a_record_gives_back_what_it_has() {
+    let scratch = Scratch::new(4);
+    let (home, _) = scratch.created("c1");
+    let (_, kept) = scratch.created("c2");
+    scratch.pool().allocate(&home).expect("a second one, of a create that was killed");
+    super::release_all(&scratch.settings.directory, &home).expect("release");
+    let mut left = names(&scratch.settings.directory);
+    assert!(left.remove("next"));
+    assert_eq!(left, BTreeSet::from([kept.first.to_string()]));
+}
+
+#[test]
 fn what_another_mount_namespace_may_see_is_left_alone() {
     let scratch = Scratch::new(1);
     let (home, range) = scratch.created("c1");

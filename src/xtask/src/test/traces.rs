@@ -31,6 +31,8 @@ impl Traces {
             let entries = fs::read_dir(folder).into_iter().flatten().flatten();
             lines.extend(entries.map(|entry| entry.path().display().to_string()));
         }
+        lines.extend(id_ranges(Path::new("/run/casemate/@ids")));
+        lines.remove("/run/casemate/@ids");
         for (program, args) in
             [("nft", &["list", "tables"][..]), ("iptables-save", &[]), ("ip6tables-save", &[])]
         {
@@ -54,6 +56,13 @@ impl Traces {
         }
         Ok(left.into_iter().collect())
     }
+}
+
+/// Ranges of ids that are still some container's; the pool itself and where it goes on is there to stay.
+fn id_ranges(pool: &Path) -> Vec<String> {
+    let entries = fs::read_dir(pool).into_iter().flatten().flatten();
+    let owners = entries.filter_map(|entry| Some((fs::read_link(entry.path()).ok()?, entry.file_name())));
+    owners.map(|(owner, first)| format!("ids {} of {}", first.display(), owner.display())).collect()
 }
 
 /// By name within the hierarchy: a container has one group of the same name in each.
