@@ -16,7 +16,7 @@ use rustix::thread::{
 
 use crate::channel::{Channel, Received};
 use crate::child::{self, Hands, Tree, Vectors};
-use crate::plan::{Hook, Limit, Plan, Program, Source, Space};
+use crate::plan::{Hook, Limit, Maps, Plan, Program, Source, Space};
 use crate::procfs::Proc;
 use crate::report::{Fault, Record, Stage};
 use crate::sys::clone::{Birth, CLONE_PARENT, clone3, exit_now};
@@ -26,6 +26,8 @@ use crate::userns;
 /// What the child is born with besides its plan.
 #[derive(Debug, Default)]
 pub struct Outfit {
+    /// The root tree where it was made beforehand: the plan's first source is then not opened.
+    pub root: Option<OwnedFd>,
     /// `tasks` files of v1 control groups, open for writing.
     pub tasks: Vec<OwnedFd>,
     /// A v2 control group's directory.
@@ -92,9 +94,14 @@ struct Parents {
 ///
 /// # Errors
 /// [`Failure::Host`] when something could not be opened or cloned; the child's own failures come later.
-pub fn create(plan: &Plan, outfit: Outfit) -> Result<Newborn, Failure> {
+pub fn create(plan: &Plan, mut outfit: Outfit) -> Result<Newborn, Failure> {
     let proc = Proc::open().map_err(host("/proc is not a genuine procfs"))?;
-    let trees = plan.sources.iter().map(open_source).collect::<Result<Vec<_>, _>>()?;
+    let (mut root, mut known) = (outfit.root.take(), None);
+    let open = |source: &Source| match root.take() {
+        Some(fd) => Ok(OnceCell::from(Tree { fd, directory: true })),
+        None => open_source(source, &mut known),
+    };
+    let trees = plan.sources.iter().map(open).collect::<Result<Vec<_>, _>>()?;
     let joins = plan.spaces.join.iter().map(open_space).collect::<Result<Vec<_>, _>>()?;
     deliver(plan, outfit, trees, joins, proc, None)
 }
@@ -254,7 +261,9 @@ fn new_flags(plan: &Plan) -> u64 {
 }
 
 /// Empty when it is not to be had here: the child then tries from its own mount namespace.
-fn open_source(source: &Source) -> Result<OnceCell<Tree>, Failure> {
+///
+/// Most mounts are mapped alike, so the last user namespace is kept in `known`.
+fn open_source(source: &Source, known: &mut Option<(Maps, OwnedFd)>) -> Result<OnceCell<Tree>, Failure> {
     let shown = source.path.to_string_lossy();
     let tree = match Tree::open(source) {
         Err(_absent) if source.optional => return Ok(OnceCell::new()),
@@ -262,9 +271,14 @@ fn open_source(source: &Source) -> Result<OnceCell<Tree>, Failure> {
         other => other.map_err(host(format!("open mount source {shown}")))?,
     };
     if let Some(maps) = &source.idmap {
-        let space = userns::with_maps(maps)?;
-        crate::sys::mount::idmap(tree.fd.as_fd(), space.as_fd(), source.idmap_recursive)
-            .map_err(|errno| Failure::IdMap { path: shown.into_owned(), errno })?;
+        let (_, space) = match known.take().filter(|(last, _)| last == maps) {
+            Some(last) => known.insert(last),
+            None => known.insert((maps.clone(), userns::with_maps(maps)?)),
+        };
+        match crate::sys::mount::idmap(tree.fd.as_fd(), space.as_fd(), source.idmap_recursive) {
+            Err(Errno::INVAL) if source.idmap_optional => {}
+            other => other.map_err(|errno| Failure::IdMap { path: shown.into_owned(), errno })?,
+        }
     }
     Ok(OnceCell::from(tree))
 }

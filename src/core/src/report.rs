@@ -2,12 +2,24 @@
 
 use rustix::io::Errno;
 
-/// Where in its life the child is, or what it was doing when it failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Stage {
+macro_rules! stages {
+    ($($(#[$meta:meta])* $name:ident,)*) => {
+        /// Where in its life the child is, or what it was doing when it failed.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum Stage {
+            $($(#[$meta])* $name,)*
+        }
+
+        impl Stage {
+            const ALL: &[Self] = &[$(Self::$name,)*];
+        }
+    };
+}
+
+stages! {
     /// Being born: parent-death signal, session, id maps.
-    Birth = 1,
+    Birth,
     /// Entering control groups.
     Cgroup,
     /// Joining a namespace.
@@ -48,39 +60,15 @@ pub enum Stage {
     Wait,
     /// A `startContainer` hook.
     StartHook,
-    /// The system call filter.
+    /// The Landlock domain.
+    Landlock,
+    /// The system call filters.
     Seal,
     /// The program: looking it up, or running it.
     Exec,
 }
 
 impl Stage {
-    const ALL: [Self; 23] = [
-        Self::Birth,
-        Self::Cgroup,
-        Self::Join,
-        Self::Unshare,
-        Self::House,
-        Self::CreateHook,
-        Self::Enter,
-        Self::Furnish,
-        Self::Terminal,
-        Self::Limit,
-        Self::Schedule,
-        Self::Memory,
-        Self::Personality,
-        Self::Keyring,
-        Self::Label,
-        Self::Identity,
-        Self::Capabilities,
-        Self::Chdir,
-        Self::NoNewPrivs,
-        Self::Wait,
-        Self::StartHook,
-        Self::Seal,
-        Self::Exec,
-    ];
-
     /// A failure here.
     pub fn fault(self, errno: Errno) -> Fault {
         Fault { stage: self, index: 0, errno: errno.raw_os_error() }
@@ -166,7 +154,7 @@ impl Record {
             8 => Self::Start,
             9 => Self::Listener,
             10 => {
-                let stage = Stage::ALL.into_iter().find(|known| *known as u8 == stage)?;
+                let stage = *Stage::ALL.get(usize::from(stage))?;
                 Self::Fault(Fault { stage, index: u16::from_le_bytes([i0, i1]), errno: value })
             }
             _ => return None,
@@ -180,7 +168,7 @@ mod tests {
 
     #[test]
     fn every_fault_survives_the_channel() {
-        for stage in Stage::ALL {
+        for stage in Stage::ALL.iter().copied() {
             let record = Record::Fault(stage.fault_at(513, Errno::ACCESS));
             assert_eq!(Record::decode(&record.encode()), Some(record));
         }

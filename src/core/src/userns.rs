@@ -11,8 +11,11 @@ use crate::plan::{IdMap, Maps, Space};
 use crate::procfs::Proc;
 use crate::sys::clone::{Birth, clone3, exit_now};
 
-/// A user namespace with these maps and no process left in it.
-pub(crate) fn with_maps(maps: &Maps) -> Result<OwnedFd, Failure> {
+/// A user namespace with these maps and no process left in it: what id-maps a mount.
+///
+/// # Errors
+/// The caller lacks `CAP_SETUID` or `CAP_SETGID` over the ids, user_namespaces(7).
+pub fn with_maps(maps: &Maps) -> Result<OwnedFd, Failure> {
     let host = |what: &'static str| move |errno| Failure::Host { what: what.to_owned(), errno };
     let (ours, theirs) = Channel::pair().map_err(host("make a channel"))?;
     match clone3(Space::User.flag(), None).map_err(host("make a user namespace"))? {

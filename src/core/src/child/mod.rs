@@ -8,6 +8,7 @@ mod born;
 mod console;
 mod hook;
 mod house;
+mod landlock;
 mod missing;
 mod mounts;
 mod pivoted;
@@ -17,8 +18,10 @@ mod stripped;
 mod tree;
 mod waiting;
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::os::fd::{BorrowedFd, OwnedFd};
+
+use ::landlock::RulesetCreated;
 
 use crate::channel::Channel;
 use crate::plan::{Plan, Space};
@@ -80,6 +83,8 @@ struct Life<'a> {
     root: OnceCell<OwnedFd>,
     /// The candidate that was found to be a program.
     program: Cell<usize>,
+    /// The Landlock domain that waits to be entered.
+    domain: RefCell<Option<RulesetCreated>>,
 }
 
 impl<'a> Life<'a> {
@@ -92,6 +97,7 @@ impl<'a> Life<'a> {
             slave: OnceCell::new(),
             root: OnceCell::new(),
             program: Cell::new(0),
+            domain: RefCell::new(None),
         }
     }
 }

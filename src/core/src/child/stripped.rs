@@ -1,5 +1,7 @@
 //! Stripped: the user, groups, capabilities and limits that the program will have.
 
+use std::os::fd::AsFd;
+
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{
@@ -62,7 +64,14 @@ impl<'a, 'l> Stripped<'a, 'l> {
         rustix::process::umask(Mode::from_raw_mode(process.identity.umask.unwrap_or(DEFAULT_UMASK)));
         // As root of the namespace first: the user may be allowed to be somewhere, and not to walk there.
         let early = rustix::process::chdir(&process.cwd);
-        let key = if process.filter.is_some() && !process.no_new_privs { Key::Kept } else { Key::Thrown };
+        if let Some(plan) = &process.landlock {
+            let root = life.root.get().ok_or_else(|| Stage::Landlock.fault(Errno::NOENT))?;
+            // As root of the namespace: the places are bound to, however deep they lie.
+            let domain = super::landlock::prepare(root.as_fd(), plan);
+            life.domain.replace(Some(domain.map_err(|errno| Stage::Landlock.fault(errno))?));
+        }
+        let sealed = process.landlock.is_some() || !process.filters.is_empty();
+        let key = if sealed && !process.no_new_privs { Key::Kept } else { Key::Thrown };
         become_user(life, key)?;
         if process.no_new_privs {
             set_no_new_privs(true).map_err(|errno| Stage::NoNewPrivs.fault(errno))?;

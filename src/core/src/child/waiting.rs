@@ -64,14 +64,17 @@ impl<'a, 'l> Started<'a, 'l> {
         Ok(Self { life: stripped.life, key: stripped.key })
     }
 
-    /// Loads the filter; from here on only what it lets pass can be done.
+    /// Enters the Landlock domain and loads the filters; from here on only what they let pass can be done.
     pub(super) fn seal(self) -> Result<Sealed<'a, 'l>, Fault> {
         let life = self.life;
         let fault = |errno| Stage::Seal.fault(errno);
+        if let Some(domain) = life.domain.take() {
+            super::landlock::restrict(domain).map_err(|errno| Stage::Landlock.fault(errno))?;
+        }
         // What is open now are directories and mounts of the host's: the program's path could lead through them.
         let first = i32::try_from(life.plan.process.preserve_fds).unwrap_or(i32::MAX).saturating_add(3);
         dangerous_close_all_but(first, life.talk().as_fd()).map_err(fault)?;
-        if let Some(filter) = &life.plan.process.filter {
+        for filter in &life.plan.process.filters {
             let listener = set_filter(&filter.program, filter.flags, filter.listen).map_err(fault)?;
             if let Some(listener) = listener {
                 life.talk().send_with(Record::Listener, Some(listener.as_fd())).map_err(fault)?;

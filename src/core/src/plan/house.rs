@@ -16,6 +16,8 @@ pub struct Source {
     pub idmap: Option<super::Maps>,
     /// The id-map covers the mounts beneath too.
     pub idmap_recursive: bool,
+    /// A filesystem that takes no id-map is used without: its files are then nobody's inside.
+    pub idmap_optional: bool,
     /// Not needed unless a step falls back on it: failing to open it is not an error.
     pub optional: bool,
 }

@@ -11,8 +11,8 @@ mod spaces;
 pub use furnish::Furnish;
 pub use house::{At, Device, From, House, Link, Mount, Node, Source};
 pub use process::{
-    Capabilities, Filter, Groups, Hook, Identity, IoPriority, Label, Limit, MemoryPolicy, Process, Program,
-    Terminal,
+    Capabilities, Filter, Groups, Hook, Identity, IoPriority, Label, Landlock, Limit, MemoryPolicy, Process,
+    Program, Terminal,
 };
 pub use spaces::{IdMap, Maps, Space, Spaces};
 

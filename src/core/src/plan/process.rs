@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::fmt;
 
+use super::house::At;
 use crate::sys::sched::SchedAttr;
 use crate::sys::seccomp::Instruction;
 
@@ -39,8 +40,10 @@ pub struct Process {
     pub keyring: Option<CString>,
     /// The security label of the next image.
     pub label: Option<Label>,
-    /// The system call filter.
-    pub filter: Option<Filter>,
+    /// The Landlock domain.
+    pub landlock: Option<Landlock>,
+    /// System call filters, loaded in this order.
+    pub filters: Vec<Filter>,
     /// Descriptors from 3 on that it keeps.
     pub preserve_fds: u32,
 }
@@ -150,6 +153,25 @@ pub struct Label {
     pub path: CString,
     /// Its text.
     pub text: CString,
+}
+
+/// A Landlock domain: what is beneath the root may be read and executed, and written beneath the named places.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Landlock {
+    /// The ABI whose rights are restricted, 1 to 7; the kernel must have it.
+    pub abi: u32,
+    /// What may be written, and what is beneath.
+    pub writable: Vec<At>,
+    /// What may be written may not be executed.
+    pub write_xor_execute: bool,
+    /// TCP ports that may be bound; all without a list (ABI 4).
+    pub bind: Option<Vec<u16>>,
+    /// TCP ports that may be connected to; all without a list (ABI 4).
+    pub connect: Option<Vec<u16>>,
+    /// No abstract Unix sockets of processes outside of the domain (ABI 6).
+    pub scope_abstract_sockets: bool,
+    /// No signals to processes outside of the domain (ABI 6).
+    pub scope_signals: bool,
 }
 
 /// A compiled system call filter.

@@ -4,6 +4,7 @@ mod bundle;
 mod failure;
 mod foreground;
 mod outside;
+mod overlay;
 mod terminal;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -13,23 +14,28 @@ use casemate_core::birth::{self, Newborn, Outfit, Ready};
 use casemate_core::plan::{House, Plan};
 use casemate_core::procfs::Proc;
 use casemate_core::sys::fds::seal_from;
-use casemate_policy::Admitted;
+use casemate_core::sys::landlock::abi;
+use casemate_policy::{Admitted, Policy, UserNamespace};
 use casemate_spec::{ContainerId, Error, Result};
 use oci_spec::runtime::LinuxResources;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
-pub use bundle::{Bundle, judged, keep_out_of_reach};
+pub use bundle::{Bundle, facts, judged, keep_out_of_reach, source};
 pub use failure::explain;
 pub use foreground::{Foreground, follow, window};
 pub use outside::{keeps_groups, set_oom_score, write_pid_file};
 pub use terminal::Console;
 
 use crate::cgroup::{Cgroup, Layout, Placement, Wish};
+use crate::choice::Chosen;
 use crate::cli::{BirthArgs, Global};
-use crate::plan::{self, Context};
-use crate::store::{CONFIG, Home, InitRecord, Phase, Record, Root, START_SOCKET, start_time};
+use crate::ids::{Pool, Settings};
+use crate::plan::{self, Context, Layers, Planned};
+use crate::store::{
+    CONFIG, Enforced, Home, InitRecord, POLICY, Phase, Record, Root, START_SOCKET, start_time,
+};
 use crate::{hooks, log};
 
 /// A container whose first process waits to be started.
@@ -68,7 +74,7 @@ pub fn bear(
     console: Option<OwnedFd>,
     bundle: Bundle,
 ) -> Result<Born> {
-    let Bundle { path, bytes, admitted } = bundle;
+    let Bundle { path, bytes, admitted, chosen } = bundle;
     let spec = &admitted.config().spec;
     let linux = spec.linux().as_ref();
     let rootless = global.is_rootless();
@@ -79,34 +85,41 @@ pub fn bear(
         rootless,
     };
     let placement = Layout::discover()?.place(&wish)?;
-    let context = Context {
-        id,
-        bundle: &path,
-        placement: Some(&placement),
-        no_pivot: args.no_pivot,
-        new_keyring: !args.no_new_keyring,
-        preserve_fds: preserved(args.preserve_fds),
-        listen_fds: activated(),
-        window: if args.console_socket.is_none() { foreground::window() } else { None },
-        in_user_namespace: global.is_confined(),
-        keep_groups: outside::keeps_groups(linux),
-    };
-    let plan = plan::plan(&admitted, &context)?;
-    let record = new_record(global, id, &path, &admitted, &placement, rootless)?;
+    let record = new_record(global, id, &path, &admitted, &chosen, &placement, rootless)?;
     let (home, lock) = Root::open(global)?.reserve(id)?.split();
     let mut carrier = Carrier { home, record, cgroup: None, newborn: None, hooked: false };
-    let load = Load {
-        plan: &plan,
-        placement: &placement,
-        resources: linux.and_then(|linux| linux.resources().as_ref()),
-        admitted: &admitted,
-        bytes: &bytes,
-        starter,
-        pid_file: args.pid_file.as_deref(),
-    };
-    let carried = carrier.carry(&load, lock, console);
-    match carried {
-        Ok(ready) => Ok(Born { home: carrier.home, record: carrier.record, ready, admitted, plan }),
+    let born = carrier.own_ids(&admitted, &chosen.host.ids).and_then(|own| {
+        let context = Context {
+            id,
+            bundle: &path,
+            placement: Some(&placement),
+            no_pivot: args.no_pivot,
+            new_keyring: !args.no_new_keyring,
+            preserve_fds: preserved(args.preserve_fds),
+            listen_fds: activated(),
+            window: if args.console_socket.is_none() { foreground::window() } else { None },
+            in_user_namespace: global.is_confined(),
+            keep_groups: outside::keeps_groups(linux),
+            ids: own,
+            landlock_abi: abi(),
+        };
+        let Planned { plan, layers } = plan::plan(&admitted, &context)?;
+        let load = Load {
+            plan: &plan,
+            layers: layers.as_ref(),
+            placement: &placement,
+            resources: linux.and_then(|linux| linux.resources().as_ref()),
+            admitted: &admitted,
+            bytes: &bytes,
+            policy: &chosen.policy,
+            starter,
+            pid_file: args.pid_file.as_deref(),
+        };
+        let ready = carrier.carry(&load, lock, console)?;
+        Ok((ready, plan))
+    });
+    match born {
+        Ok((ready, plan)) => Ok(Born { home: carrier.home, record: carrier.record, ready, admitted, plan }),
         Err(error) => {
             carrier.undo(&admitted);
             Err(error)
@@ -119,6 +132,7 @@ fn new_record(
     id: &ContainerId,
     bundle: &Path,
     admitted: &Admitted,
+    chosen: &Chosen,
     placement: &Placement,
     rootless: bool,
 ) -> Result<Record> {
@@ -139,19 +153,30 @@ fn new_record(
         phase: Phase::Creating,
         init: None,
         cgroup: Some(placement.clone()),
+        ids: None,
         systemd_cgroup: global.systemd_cgroup,
         rootless,
-        policy: admitted.policy().name().to_owned(),
+        policy: chosen.policy.name().to_owned(),
+        chosen: chosen.why.clone(),
+        audit: chosen.audit,
+        protections: Enforced::of(admitted),
     })
+}
+
+/// Whether the policy gives the container a range of ids of its own.
+pub fn has_own_ids(admitted: &Admitted) -> bool {
+    matches!(admitted.confinement().user_namespace, UserNamespace::Own { .. })
 }
 
 /// What a birth is made from.
 struct Load<'a> {
     plan: &'a Plan,
+    layers: Option<&'a Layers>,
     placement: &'a Placement,
     resources: Option<&'a LinuxResources>,
     admitted: &'a Admitted,
     bytes: &'a [u8],
+    policy: &'a Policy,
     starter: Starter,
     pid_file: Option<&'a Path>,
 }
@@ -166,14 +191,34 @@ struct Carrier {
 }
 
 impl Carrier {
+    /// A range of ids of the container's own, where the policy wants one; recorded before anything else is done.
+    fn own_ids(&mut self, admitted: &Admitted, settings: &Settings) -> Result<Option<u32>> {
+        if !has_own_ids(admitted) {
+            return Ok(None);
+        }
+        let range = Pool::open(settings)?.allocate(self.home.path())?;
+        let first = range.first;
+        self.record.ids = Some(range);
+        Ok(Some(first))
+    }
+
     fn carry(&mut self, load: &Load<'_>, lock: OwnedFd, console: Option<OwnedFd>) -> Result<Ready> {
         // Recorded before anything is made, so that `delete` finds it however this process ends.
         self.home.save(&self.record)?;
         self.home.write(CONFIG, load.bytes)?;
+        self.home.write(POLICY, load.policy.to_toml().as_bytes())?;
         let cgroup = self.cgroup.insert(load.placement.create(load.resources)?);
         let entry = cgroup.entry()?;
         let states = hooks::state_files(load.plan)?;
+        if let (Some(maps), Some(_range)) = (&load.plan.spaces.maps, &self.record.ids) {
+            outside::hand_over_streams(maps, load.plan.process.identity.uid)?;
+        }
+        let root = match (load.layers, &load.plan.spaces.maps) {
+            (Some(layers), Some(maps)) => Some(overlay::assemble(layers, maps)?),
+            _ => None,
+        };
         let mut outfit = Outfit {
+            root,
             tasks: entry.tasks,
             cgroup: entry.unified,
             console,
@@ -259,6 +304,9 @@ impl Carrier {
         }
         if self.hooked {
             hooks::run_poststop(&admitted.config().spec, &self.record);
+        }
+        if let Some(ids) = &self.record.ids {
+            problems.extend(ids.release(self.home.path()).err());
         }
         problems.extend(self.home.remove().err());
         for problem in problems {

@@ -9,6 +9,7 @@ use casemate_core::procfs::Proc;
 use casemate_core::userns;
 use casemate_spec::{Config, Error, Host, Result};
 use oci_spec::runtime::Linux;
+use rustix::fs::FileType;
 use rustix::io::Errno;
 use rustix::process::Pid;
 
@@ -114,4 +115,29 @@ pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
         std::fs::OpenOptions::new().write(true).create(true).truncate(true).open(&next).map_err(failed)?;
     file.write_all(pid.to_string().as_bytes()).map_err(failed)?;
     std::fs::rename(&next, path).map_err(failed)
+}
+
+/// Gives the standard streams to the container's user, who may then open them again by name (`/dev/stdout`): in a user
+/// namespace of its own the container cannot do that itself. Terminals stay whose they are.
+pub fn hand_over_streams(maps: &Maps, user: u32) -> Result<()> {
+    let inside = |map: &&IdMap| user >= map.inside && user - map.inside < map.count;
+    let Some(map) = maps.uids.iter().find(inside) else { return Ok(()) };
+    let owner = rustix::fs::Uid::from_raw(map.outside + (user - map.inside));
+    for stream in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
+        let failed = |errno: Errno| Error::os("hand over the standard streams", errno.raw_os_error());
+        let kind = match rustix::fs::fstat(stream) {
+            Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+            Err(Errno::BADF) => continue,
+            Err(errno) => return Err(failed(errno)),
+        };
+        if !matches!(kind, FileType::Fifo | FileType::RegularFile) {
+            continue;
+        }
+        match rustix::fs::fchown(stream, Some(owner), None) {
+            // Not ours to give: the program still has it open.
+            Ok(()) | Err(Errno::PERM | Errno::ROFS | Errno::INVAL | Errno::OPNOTSUPP) => {}
+            Err(errno) => return Err(failed(errno)),
+        }
+    }
+    Ok(())
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 use casemate_spec::{Error, Result};
 
 use super::kill::SIGKILL;
+use crate::choice::HostConfig;
 use crate::cli::{DeleteArgs, Global};
-use crate::store::{CONFIG, Container, Init, Root, Status, missing};
-use crate::{hooks, log};
+use crate::store::{CONFIG, Container, Home, Init, Root, Status, missing};
+use crate::{hooks, ids, log};
 
 /// How long a killed init may take to die; one in an uninterruptible wait may take for ever.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -31,12 +32,25 @@ pub fn delete(global: &Global, args: &DeleteArgs) -> Result<ExitCode> {
     match home.load() {
         Ok(Some(record)) => destroy(Container::of(home, record, Some(lock)), args.force),
         // `create` had no time to write what it would do, so it had done nothing.
-        Ok(None) => home.remove().and_then(|()| absent(args)),
+        Ok(None) => {
+            forget_ids(global, &home);
+            home.remove().and_then(|()| absent(args))
+        }
         Err(error) if args.force => {
             log::warn(format_args!("{error}; its control groups, if any, cannot be found"));
+            forget_ids(global, &home);
             home.remove().map(|()| ExitCode::SUCCESS)
         }
         Err(error) => Err(error),
+    }
+}
+
+/// Gives back what a `create` took and had no time to record. Failing at it loses nothing: the range of a home that is
+/// gone is taken back by whoever looks for one.
+fn forget_ids(global: &Global, home: &Home) {
+    let pool = HostConfig::load(global).map_or_else(|_| ids::Settings::default(), |host| host.ids);
+    if let Err(error) = ids::release_all(&pool.directory, home.path()) {
+        log::debug(format_args!("{}: {error}", home.id()));
     }
 }
 

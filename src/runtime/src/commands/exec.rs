@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use casemate_core::birth::{self, Outfit};
 use casemate_core::plan::{Plan, Space};
 use casemate_core::procfs::Proc;
+use casemate_core::sys::landlock::abi;
 use casemate_policy::Admitted;
 use casemate_spec::{Error, Result};
 use oci_spec::runtime::Spec;
@@ -16,9 +17,10 @@ use crate::birth::{
     Console, Foreground, explain, follow, judged, keep_descriptors, keep_out_of_reach, preserved,
     write_pid_file,
 };
+use crate::choice::{self, Chosen, Subject};
 use crate::cli::{ExecArgs, Global};
 use crate::plan::{self, Context};
-use crate::store::{CONFIG, Container, Record, Root, Status};
+use crate::store::{CONFIG, Container, POLICY, Record, Root, Status};
 
 /// What `exec` exits with when it could not run the program.
 const FAILED: u8 = 255;
@@ -40,7 +42,9 @@ fn enter(global: &Global, args: &ExecArgs) -> Result<ExitCode> {
     let mut config = casemate_spec::parse(&bytes)?;
     let process = process_of::process(&config.spec, args)?;
     config.spec.set_process(Some(process));
-    let admitted = judged(global, config)?;
+    let chosen = chosen(global, &container)?;
+    let subject = Subject { id: &args.target.id, verb: "exec" };
+    let admitted = judged(global, &chosen, config, Some(&subject))?;
     keep_out_of_reach(&admitted)?;
     let spec = &admitted.config().spec;
     let spaces = spaces(spec, init.pid())?;
@@ -65,6 +69,14 @@ fn enter(global: &Global, args: &ExecArgs) -> Result<ExitCode> {
         None => Ok(ExitCode::SUCCESS),
         Some(foreground) => follow(&foreground, &visitor.pidfd, ours.as_ref()),
     }
+}
+
+/// The policy that the container was made under, whatever has become of its file.
+fn chosen(global: &Global, container: &Container) -> Result<Chosen> {
+    let lost = || Error::new(POLICY, "the container has lost its copy");
+    let document = container.home().read(POLICY)?.ok_or_else(lost)?;
+    let document = String::from_utf8(document).map_err(|_| Error::new(POLICY, "not UTF-8"))?;
+    choice::kept(global, &document, container.record())
 }
 
 fn after_birth(visitor: &birth::Newborn, spec: &Spec, record: &Record) -> Result<()> {
@@ -117,8 +129,10 @@ fn visit_plan(admitted: &Admitted, record: &Record, args: &ExecArgs) -> Result<P
         window: if args.console_socket.is_none() { crate::birth::window() } else { None },
         in_user_namespace: false,
         keep_groups: crate::birth::keeps_groups(spec.linux().as_ref()),
+        ids: record.ids.as_ref().map(|ids| ids.first),
+        landlock_abi: abi(),
     };
-    plan::visit(spec, &context)
+    plan::visit(spec, admitted.confinement(), &context)
 }
 
 fn entry(record: &Record, args: &ExecArgs, init: Pid) -> Result<crate::cgroup::Entry> {

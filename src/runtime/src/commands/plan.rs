@@ -3,10 +3,11 @@
 use std::fmt::Write;
 use std::process::ExitCode;
 
+use casemate_core::sys::landlock::abi;
 use casemate_spec::{ContainerId, Error, Result};
 use oci_spec::runtime::{Hook, Spec};
 
-use crate::birth::{Bundle, keeps_groups};
+use crate::birth::{Bundle, has_own_ids, keeps_groups};
 use crate::cgroup::{Layout, Placement, Wish};
 use crate::cli::{Global, PlanArgs};
 use crate::plan::{self, Context, Words};
@@ -17,7 +18,7 @@ use crate::plan::{self, Context, Words};
 /// # Errors
 /// Whatever `create` would refuse the bundle for.
 pub fn plan(global: &Global, args: &PlanArgs) -> Result<ExitCode> {
-    let bundle = Bundle::open(global, Some(&args.bundle))?;
+    let bundle = Bundle::open(global, Some(&args.bundle), None)?;
     let name = bundle.path.file_name().unwrap_or_default().to_string_lossy();
     let id: ContainerId = name.parse().or_else(|_| "container".parse())?;
     let spec = &bundle.admitted.config().spec;
@@ -40,8 +41,11 @@ pub fn plan(global: &Global, args: &PlanArgs) -> Result<ExitCode> {
         window: None,
         in_user_namespace: global.is_confined(),
         keep_groups: keeps_groups(linux),
+        // Which range it will be is known at create only.
+        ids: has_own_ids(&bundle.admitted).then_some(bundle.chosen.host.ids.base),
+        landlock_abi: abi(),
     };
-    let plan = plan::plan(&bundle.admitted, &context)?;
+    let planned = plan::plan(&bundle.admitted, &context)?;
     let mut text = String::new();
     placed(&mut text, spec, &placement)?;
     hooks(&mut text, "prestart", spec.hooks().as_ref().and_then(|hooks| hooks.prestart().as_deref()));
@@ -50,7 +54,7 @@ pub fn plan(global: &Global, args: &PlanArgs) -> Result<ExitCode> {
         "createRuntime",
         spec.hooks().as_ref().and_then(|hooks| hooks.create_runtime().as_deref()),
     );
-    write!(text, "{}", Words(&plan)).unwrap_or_default();
+    write!(text, "{}", Words(&planned)).unwrap_or_default();
     hooks(&mut text, "poststart", spec.hooks().as_ref().and_then(|hooks| hooks.poststart().as_deref()));
     super::print(&text)
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use casemate_core::birth::{self, Failure};
+use casemate_policy::Confinement;
 use casemate_spec::{Error, Result};
 use oci_spec::runtime::Spec;
 use rustix::io::Errno;
@@ -94,6 +95,9 @@ fn words(spec: &Spec, container: &Container, failure: Failure) -> Error {
         window: None,
         in_user_namespace: false,
         keep_groups: false,
+        ids: None,
+        landlock_abi: 0,
     };
-    plan::visit(spec, &context).map_or_else(|error| error, |plan| explain(&plan, failure))
+    plan::visit(spec, &Confinement::default(), &context)
+        .map_or_else(|error| error, |plan| explain(&plan, failure))
 }

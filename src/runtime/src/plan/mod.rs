@@ -3,21 +3,26 @@
 mod capabilities;
 mod cgroup_mounts;
 mod devices;
+mod layers;
 mod mounts;
 mod process;
+mod seal;
 mod spaces;
 mod text;
 mod words;
 
 use std::path::{Path, PathBuf};
 
-use casemate_core::plan::{At, Enter, From, Furnish, Hook, House, Mount, Plan, Root, Source, Space, Spaces};
+use casemate_core::plan::{
+    At, Enter, From, Furnish, Hook, House, Maps, Mount, Plan, Root, Source, Space, Spaces,
+};
 use casemate_core::sys::mount::Change;
-use casemate_policy::Admitted;
+use casemate_policy::{Admitted, Confinement};
 use casemate_spec::mount::PropagationKind;
 use casemate_spec::{ContainerId, Error, Result};
 use oci_spec::runtime::{Hook as OciHook, Linux, Spec};
 
+pub use layers::{Layers, Upper};
 pub use process::process;
 pub use spaces::{id_maps, kind as space_kind};
 use text::{c_string, place};
@@ -48,6 +53,10 @@ pub struct Context<'a> {
     pub in_user_namespace: bool,
     /// setgroups(2) will be denied: an unprivileged caller maps only itself.
     pub keep_groups: bool,
+    /// The first of the host's ids that are the container's own, where it has a range of its own.
+    pub ids: Option<u32>,
+    /// The kernel's Landlock ABI; 0 where there is none.
+    pub landlock_abi: u32,
 }
 
 /// The absolute path of the root filesystem.
@@ -70,18 +79,28 @@ fn libc_enotdir() -> i32 {
     rustix::io::Errno::NOTDIR.raw_os_error()
 }
 
+/// What is done for a container's first process.
+#[derive(Debug)]
+pub struct Planned {
+    /// What the core carries out.
+    pub plan: Plan,
+    /// The root filesystem's layers, where it is an overlay mount that is to be assembled anew.
+    pub layers: Option<Layers>,
+}
+
 /// Makes the plan of a container's first process.
 ///
 /// # Errors
 /// What cannot be expressed: paths with NUL bytes, features that the kernel lacks, malformed values that only become
 /// apparent here.
-pub fn plan(admitted: &Admitted, context: &Context<'_>) -> Result<Plan> {
+pub fn plan(admitted: &Admitted, context: &Context<'_>) -> Result<Planned> {
     let spec = &admitted.config().spec;
     let linux = spec.linux().as_ref();
     let oci = spec.process().as_ref().ok_or_else(|| Error::new("config.json: process", "missing"))?;
     refuse_intel_rdt(linux)?;
-    let spaces = spaces::spaces(linux)?;
-    let mut building = Building { house: Vec::new(), sources: Vec::new() };
+    let spaces = spaces::spaces(linux, context.ids)?;
+    let mut building =
+        Building { house: Vec::new(), sources: Vec::new(), own: own_maps(context, &spaces), layers: None };
     let enter = building.root(spec, context, spaces.makes(Space::Mount), spaces.joins(Space::Mount))?;
     if spaces.makes(Space::Mount) {
         let user = spaces.has_user();
@@ -105,10 +124,11 @@ pub fn plan(admitted: &Admitted, context: &Context<'_>) -> Result<Plan> {
         |hooks: Option<&Vec<OciHook>>| hooks.into_iter().flatten().map(hook).collect::<Result<Vec<_>>>();
     let some = |hooks: Option<&Vec<OciHook>>| hooks.is_some_and(|hooks| !hooks.is_empty());
     let mut process = process(oci, linux, context)?;
+    seal::seal(&mut process, admitted.confinement(), context)?;
     // execCPUAffinity is for processes that enter ("not applicable to the container's init process").
     process.affinity_initial = None;
     process.affinity_final = None;
-    Ok(Plan {
+    let plan = Plan {
         pause_for_hooks: hooks
             .is_some_and(|h| some(h.prestart().as_ref()) || some(h.create_runtime().as_ref()))
             || building.house.iter().any(|step| matches!(step, House::NetDevice { .. })),
@@ -121,7 +141,8 @@ pub fn plan(admitted: &Admitted, context: &Context<'_>) -> Result<Plan> {
         sources: building.sources,
         house: building.house,
         enter,
-    })
+    };
+    Ok(Planned { plan, layers: building.layers })
 }
 
 /// Cache and memory bandwidth allocation is a feature of processors that this project cannot test on.
@@ -142,9 +163,11 @@ fn refuse_intel_rdt(linux: Option<&Linux>) -> Result<()> {
 ///
 /// # Errors
 /// As [`plan`].
-pub fn visit(spec: &Spec, context: &Context<'_>) -> Result<Plan> {
+pub fn visit(spec: &Spec, confinement: &Confinement, context: &Context<'_>) -> Result<Plan> {
     let oci = spec.process().as_ref().ok_or_else(|| Error::new("config.json: process", "missing"))?;
     let start = spec.hooks().as_ref().and_then(|hooks| hooks.start_container().as_ref());
+    let mut process = process(oci, spec.linux().as_ref(), context)?;
+    seal::seal(&mut process, confinement, context)?;
     Ok(Plan {
         spaces: Spaces::default(),
         adopted: false,
@@ -155,13 +178,21 @@ pub fn visit(spec: &Spec, context: &Context<'_>) -> Result<Plan> {
         enter: Enter::Stay,
         furnish: Vec::new(),
         start_hooks: start.into_iter().flatten().map(hook).collect::<Result<_>>()?,
-        process: process(oci, spec.linux().as_ref(), context)?,
+        process,
     })
+}
+
+/// The maps of a range of its own: what comes from the host's disks is shown through them.
+fn own_maps(context: &Context<'_>, spaces: &Spaces) -> Option<Maps> {
+    context.ids.and_then(|_first| spaces.maps.clone())
 }
 
 struct Building {
     house: Vec<House>,
     sources: Vec<Source>,
+    /// Set where the container has ids of its own that its files on the host do not have.
+    own: Option<Maps>,
+    layers: Option<Layers>,
 }
 
 impl Building {
@@ -177,17 +208,53 @@ impl Building {
         }
         let rootfs = rootfs(spec, context.bundle)?;
         let path = c_string(&rootfs.to_string_lossy())?;
-        self.source(Source { path: path.clone(), recursive: true, ..plain_source() });
+        let overlay = match &self.own {
+            Some(_maps) => layers::at(&rootfs)?,
+            None => None,
+        };
+        let idmap_recursive = self.own.is_some();
+        let (layers, beneath) = overlay.map_or((None, Vec::new()), |o| (Some(o.layers), o.beneath));
+        self.layers = layers;
+        let idmap = self.own.clone();
+        self.source(Source { path: path.clone(), recursive: true, idmap, idmap_recursive, ..plain_source() });
         if !new {
             return Ok(Enter::Chroot(Root));
         }
         self.house.push(House::Root { path });
+        for mount in beneath {
+            self.bound_again(&rootfs, &mount)?;
+        }
         Ok(if context.no_pivot { Enter::Move } else { Enter::Pivot })
+    }
+
+    /// What was mounted beneath an overlay that is assembled anew.
+    fn bound_again(&mut self, rootfs: &Path, mount: &Path) -> Result<()> {
+        let path = c_string(&mount.to_string_lossy())?;
+        let idmap = self.own.clone();
+        let index = self.source(Source { path, idmap, idmap_optional: true, ..plain_source() });
+        let inside = mount.strip_prefix(rootfs).unwrap_or(mount).to_string_lossy();
+        let shown = format!("{} (prepared with the root filesystem)", mount.display());
+        let at = place(&inside)?;
+        self.house.push(House::Mount(Mount {
+            from: From::Tree(index),
+            at,
+            changes: Vec::new(),
+            copy_up: false,
+            shown,
+        }));
+        Ok(())
     }
 }
 
 fn plain_source() -> Source {
-    Source { path: c"/".into(), recursive: false, idmap: None, idmap_recursive: false, optional: false }
+    Source {
+        path: c"/".into(),
+        recursive: false,
+        idmap: None,
+        idmap_recursive: false,
+        idmap_optional: false,
+        optional: false,
+    }
 }
 
 fn furnish(spec: &Spec, linux: Option<&Linux>, enter: Enter) -> Result<Vec<Furnish>> {

@@ -105,12 +105,15 @@ impl Building {
                 })?),
                 None => None,
             };
+        // A range of its own: the files keep their owners inside, where their filesystem lets them.
+        let kept = idmap.is_none() && self.own.is_some();
         let index = self.source(Source {
             path: c_string(&path.to_string_lossy())?,
             recursive: bind == Bind::Recursive,
-            idmap,
-            idmap_recursive: options.idmap.is_some_and(|idmap| idmap.recursive),
-            optional: false,
+            idmap: idmap.or_else(|| self.own.clone()),
+            idmap_recursive: kept || options.idmap.is_some_and(|idmap| idmap.recursive),
+            idmap_optional: kept,
+            ..plain_source()
         });
         Ok(From::Tree(index))
     }

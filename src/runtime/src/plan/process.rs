@@ -69,7 +69,8 @@ pub fn process(oci: &OciProcess, linux: Option<&Linux>, context: &Context<'_>) -
             false => None,
         },
         label: label(oci)?,
-        filter: linux.and_then(|l| l.seccomp().as_ref()).map(filter).transpose()?,
+        landlock: None,
+        filters: linux.and_then(|l| l.seccomp().as_ref()).map(filter).transpose()?.into_iter().collect(),
         preserve_fds: context.preserve_fds,
     })
 }
@@ -225,7 +226,7 @@ fn label(oci: &OciProcess) -> Result<Option<Label>> {
     }
 }
 
-fn filter(oci: &oci_spec::runtime::LinuxSeccomp) -> Result<Filter> {
+pub(super) fn filter(oci: &oci_spec::runtime::LinuxSeccomp) -> Result<Filter> {
     let filter = crate::seccomp::compile(oci)?;
     for name in &filter.unknown {
         crate::log::debug(format_args!("config.json: linux.seccomp: ignored unknown system call {name}"));

@@ -6,7 +6,10 @@ use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType};
 
 use super::text::c_string;
 
-pub(super) fn spaces(linux: Option<&Linux>) -> Result<Spaces> {
+/// How many ids a container's own range has.
+const OWN_IDS: u32 = crate::ids::Range::SIZE;
+
+pub(super) fn spaces(linux: Option<&Linux>, own: Option<u32>) -> Result<Spaces> {
     let mut spaces = Spaces::default();
     let Some(linux) = linux else { return Ok(spaces) };
     for namespace in linux.namespaces().iter().flatten() {
@@ -17,9 +20,11 @@ pub(super) fn spaces(linux: Option<&Linux>) -> Result<Spaces> {
         }
     }
     if spaces.makes(Space::User) {
+        let range = own.map(|outside| vec![IdMap { inside: 0, outside, count: OWN_IDS }]);
         let uids = id_maps(linux.uid_mappings().as_deref().unwrap_or_default());
         let gids = id_maps(linux.gid_mappings().as_deref().unwrap_or_default());
-        spaces.maps = Some(Maps { uids, gids });
+        let own = range.map(|range| Maps { uids: range.clone(), gids: range });
+        spaces.maps = Some(own.unwrap_or(Maps { uids, gids }));
     }
     let mut offsets: Vec<_> = linux.time_offsets().iter().flatten().collect();
     offsets.sort_by_key(|(clock, _)| clock.as_str());

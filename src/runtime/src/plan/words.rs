@@ -3,12 +3,28 @@
 
 use std::fmt;
 
-use casemate_core::plan::{Enter, From, Furnish, Groups, House, Node, Plan, Process};
+use super::Planned;
+use casemate_core::plan::{Enter, From, Furnish, Groups, House, Landlock, Node, Plan, Process};
 use casemate_core::report::{Fault, Stage};
 
 /// Something of the core's in words.
 #[derive(Debug)]
 pub struct Words<'a, T>(pub &'a T);
+
+impl fmt::Display for Words<'_, Planned> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(layers) = &self.0.layers {
+            for layer in &layers.lowers {
+                writeln!(f, "placed   id-mapped layer {}", layer.to_string_lossy())?;
+            }
+            if let Some(upper) = &layers.upper {
+                let (base, layer) = (upper.base.to_string_lossy(), upper.upper.to_string_lossy());
+                writeln!(f, "placed   id-mapped upper layer {base}/{layer}")?;
+            }
+        }
+        write!(f, "{}", Words(&self.0.plan))
+    }
+}
 
 impl fmt::Display for Words<'_, Plan> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -54,7 +70,10 @@ impl fmt::Display for Words<'_, Plan> {
 }
 
 fn seal(f: &mut fmt::Formatter<'_>, process: &Process) -> fmt::Result {
-    if let Some(filter) = &process.filter {
+    if let Some(landlock) = &process.landlock {
+        writeln!(f, "sealed   {}", Words(landlock))?;
+    }
+    for filter in &process.filters {
         let how = if filter.listen { ", some calls notify" } else { "" };
         writeln!(f, "sealed   seccomp filter of {} instructions{how}", filter.program.len())?;
     }
@@ -193,6 +212,7 @@ impl fmt::Display for Words<'_, Stage> {
             Stage::NoNewPrivs => "set no_new_privs",
             Stage::Wait => "wait for start",
             Stage::StartHook => "run startContainer hook",
+            Stage::Landlock => "enter the Landlock domain",
             Stage::Seal => "load the seccomp filter",
             Stage::Exec => "exec",
         })
@@ -221,4 +241,29 @@ pub fn describe(plan: &Plan, fault: &Fault) -> String {
         _ => None,
     };
     listed.unwrap_or_else(|| Words(&fault.stage).to_string())
+}
+
+impl fmt::Display for Words<'_, Landlock> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plan = &self.0;
+        write!(f, "landlock ABI {}: write beneath", plan.abi)?;
+        for at in &plan.writable {
+            write!(f, " {at}")?;
+        }
+        if plan.write_xor_execute {
+            write!(f, ", execute elsewhere only")?;
+        }
+        for (what, ports) in [("bind", &plan.bind), ("connect", &plan.connect)] {
+            if let Some(ports) = ports {
+                write!(f, ", {what} TCP {ports:?}")?;
+            }
+        }
+        if plan.scope_abstract_sockets {
+            write!(f, ", no abstract sockets outside")?;
+        }
+        if plan.scope_signals {
+            write!(f, ", no signals outside")?;
+        }
+        Ok(())
+    }
 }

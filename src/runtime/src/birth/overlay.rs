@@ -1,0 +1,97 @@
+//! An overlay assembled anew, its layers id-mapped: a ready-made overlay mount takes no id-map itself.
+//!
+//! The upper layer is id-mapped too, so that what is written keeps the ids that the container knows, on the disk as in
+//! the layers below: an engine that copies, compares or commits the container's files finds what it expects. The kernel
+//! makes the work directory as whoever mounts, and that must be somebody through the map: one id above the container's
+//! stands for the mounter.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use casemate_core::birth::Failure;
+use casemate_core::plan::{IdMap, Maps};
+use casemate_core::sys::mount::idmap;
+use casemate_core::userns;
+use casemate_spec::{Error, Result};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_fd,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, open_tree,
+};
+
+use crate::plan::Layers;
+
+/// Mounts the overlay, attached nowhere yet.
+///
+/// # Errors
+/// A layer is not there, its filesystem takes no id-map, or the kernel takes no layer by descriptor (before Linux 6.13).
+pub(super) fn assemble(layers: &Layers, maps: &Maps) -> Result<OwnedFd> {
+    let failed = |what: &'static str| move |errno: Errno| Error::os(what, errno.raw_os_error());
+    let context = fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(failed("open overlay"))?;
+    for (key, value) in &layers.options {
+        match value {
+            Some(value) => fsconfig_set_string(context.as_fd(), key, value),
+            None => fsconfig_set_flag(context.as_fd(), key),
+        }
+        .map_err(|errno| {
+            Error::os(format!("overlay option {}", key.to_string_lossy()), errno.raw_os_error())
+        })?;
+    }
+    let space = namespace(maps)?;
+    for lower in &layers.lowers {
+        let layer = mapped(lower, space.as_fd())?;
+        fsconfig_set_fd(context.as_fd(), c"lowerdir+", &layer).map_err(|errno| refused(errno, lower))?;
+    }
+    if let Some(upper) = &layers.upper {
+        let base = mapped(&upper.base, namespace(&with_mounter(maps))?.as_fd())?;
+        for (key, path) in [(c"upperdir", &upper.upper), (c"workdir", &upper.work)] {
+            let directory = beneath(base.as_fd(), path).map_err(failed("open the upper layer"))?;
+            fsconfig_set_fd(context.as_fd(), key, &directory).map_err(|errno| refused(errno, path))?;
+        }
+    }
+    fsconfig_create(context.as_fd()).map_err(failed("assemble the root filesystem's layers"))?;
+    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+        .map_err(failed("mount the root filesystem's layers"))
+}
+
+fn namespace(maps: &Maps) -> Result<OwnedFd> {
+    userns::with_maps(maps).map_err(|failure| match failure {
+        Failure::Host { what, errno } => Error::os(what, errno.raw_os_error()),
+        other => Error::new("make a user namespace for id-maps", format!("{other:?}")),
+    })
+}
+
+/// Before Linux 6.13 the keys are not known.
+fn refused(errno: Errno, layer: &CString) -> Error {
+    let error = Error::os(format!("layer {}", layer.to_string_lossy()), errno.raw_os_error());
+    if errno != Errno::INVAL {
+        return error;
+    }
+    error.hint("assembling an overlay from id-mapped layers needs Linux 6.13")
+}
+
+fn mapped(path: &CString, space: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let failed = |doing: &str| {
+        let what = format!("{doing} layer {}", path.to_string_lossy());
+        move |errno: Errno| Error::os(what, errno.raw_os_error())
+    };
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = open_tree(CWD, path, flags).map_err(failed("open"))?;
+    idmap(tree.as_fd(), space, false).map_err(failed("id-map"))?;
+    Ok(tree)
+}
+
+fn beneath(base: BorrowedFd<'_>, path: &CString) -> std::result::Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat2(base, path, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
+}
+
+/// These maps, and the host's root as the id after the last.
+fn with_mounter(maps: &Maps) -> Maps {
+    let add = |maps: &[IdMap]| {
+        let next = maps.iter().map(|map| map.inside.saturating_add(map.count)).max().unwrap_or(0);
+        maps.iter().copied().chain([IdMap { inside: next, outside: 0, count: 1 }]).collect()
+    };
+    Maps { uids: add(&maps.uids), gids: add(&maps.gids) }
+}
