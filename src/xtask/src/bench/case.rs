@@ -2,20 +2,30 @@
 
 use std::path::{Path, PathBuf};
 
-/// Whether the container has a seccomp filter.
+/// What the container is made of.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Profile {
     /// No filter.
     None,
     /// Moby's default profile.
     Docker,
+    /// The same, and a writable root that is an overlay, made ready by the caller: what dockerd asks for.
+    Overlay,
 }
 
 impl Profile {
-    /// The bundle that runs `program` with this profile.
-    pub fn bundle(self, folder: &Path, program: &str) -> PathBuf {
-        let name = if self == Self::None { "plain" } else { "docker" };
-        folder.join(format!("{name}-{program}"))
+    /// In the order of the table.
+    pub const ALL: [Self; 3] = [Self::None, Self::Docker, Self::Overlay];
+
+    /// The bundle that runs `program` with this profile. Each contender has its own: an overlay can be written to by
+    /// one container at a time.
+    pub fn bundle(self, folder: &Path, contender: &str, program: &str) -> PathBuf {
+        let name = match self {
+            Self::None => "plain",
+            Self::Docker => "docker",
+            Self::Overlay => "overlay",
+        };
+        folder.join(contender).join(format!("{name}-{program}"))
     }
 }
 
@@ -38,13 +48,16 @@ pub enum Case {
 
 impl Case {
     /// In the order of the table.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Lifecycle(Profile::None),
         Self::Run(Profile::None),
         Self::Exec(Profile::None),
         Self::Lifecycle(Profile::Docker),
         Self::Run(Profile::Docker),
         Self::Exec(Profile::Docker),
+        Self::Lifecycle(Profile::Overlay),
+        Self::Run(Profile::Overlay),
+        Self::Exec(Profile::Overlay),
         Self::Parallel,
         Self::Peak(Profile::None),
         Self::Peak(Profile::Docker),
@@ -56,13 +69,16 @@ impl Case {
         match self {
             Self::Lifecycle(Profile::None) => "create+start+delete",
             Self::Lifecycle(Profile::Docker) => "create+start+delete, seccomp",
+            Self::Lifecycle(Profile::Overlay) => "create+start+delete, seccomp and overlay",
             Self::Run(Profile::None) => "run",
             Self::Run(Profile::Docker) => "run, seccomp",
+            Self::Run(Profile::Overlay) => "run, seccomp and overlay",
             Self::Exec(Profile::None) => "exec",
             Self::Exec(Profile::Docker) => "exec, seccomp",
+            Self::Exec(Profile::Overlay) => "exec, seccomp and overlay",
             Self::Parallel => "100 containers, 8 at a time",
             Self::Peak(Profile::None) => "peak memory of create",
-            Self::Peak(Profile::Docker) => "peak memory of create, seccomp",
+            Self::Peak(Profile::Docker | Profile::Overlay) => "peak memory of create, seccomp",
             Self::Size => "binary size",
         }
     }
@@ -78,6 +94,11 @@ impl Case {
     /// Whether one of the words is in its name; no words mean every case.
     pub fn is_among(self, words: &[String]) -> bool {
         words.is_empty() || words.iter().any(|word| self.name().contains(word.as_str()))
+    }
+
+    /// Whether it tells what a policy costs: the rest says the same of each.
+    pub fn is_of_policies(self) -> bool {
+        matches!(self, Self::Lifecycle(_) | Self::Run(_) | Self::Exec(_))
     }
 
     /// Slow or steady cases are not repeated in every round.

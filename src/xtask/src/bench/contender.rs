@@ -20,21 +20,34 @@ const PATIENCE: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
 const PARALLEL: usize = 8;
 const CROWD: usize = 100;
 
+/// Ours under the policy of that name.
+pub const BASELINE: &str = "baseline";
+/// Ours under the policy of that name.
+pub const HARDENED: &str = "hardened";
+
 /// The contenders that are installed; ours first, if it is built.
 pub fn all(ours: &Path, only: &[String], youki: Option<&Path>, bench: &Path) -> Outcome<Vec<Contender>> {
     let ours = Some(ours.to_path_buf()).filter(|program| program.is_file());
-    let peers = [("runc", command::find("runc")), ("crun", command::find("crun"))];
-    let found =
-        [("casemate", ours)].into_iter().chain(peers).chain([("youki", youki.map(Path::to_path_buf))]);
+    let found = [
+        // Like is compared with like: the peers add nothing to a bundle either.
+        ("casemate", Some("oci"), ours.clone()),
+        ("runc", None, command::find("runc")),
+        ("crun", None, command::find("crun")),
+        ("youki", None, youki.map(Path::to_path_buf)),
+        (BASELINE, Some(BASELINE), ours.clone()),
+        (HARDENED, Some(HARDENED), ours),
+    ];
     found
-        .filter(|(name, _)| only.is_empty() || only.iter().any(|wanted| wanted == name))
-        .filter_map(|(name, program)| program.map(|program| Contender::new(name, program, bench)))
+        .into_iter()
+        .filter(|(name, ..)| only.is_empty() || only.iter().any(|wanted| wanted == name))
+        .filter_map(|(name, policy, program)| Some(Contender::new(name, policy, program?, bench)))
         .collect()
 }
 
 /// One runtime, with a state folder of its own and its long-running containers for `exec`.
 pub struct Contender {
     name: &'static str,
+    policy: Option<&'static str>,
     program: PathBuf,
     bench: PathBuf,
     state: PathBuf,
@@ -48,16 +61,31 @@ struct Running {
 }
 
 impl Contender {
-    fn new(name: &'static str, program: PathBuf, bench: &Path) -> Outcome<Self> {
+    fn new(
+        name: &'static str,
+        policy: Option<&'static str>,
+        program: PathBuf,
+        bench: &Path,
+    ) -> Outcome<Self> {
         let state = PathBuf::from(format!("/run/casemate-bench-{}/{name}", std::process::id()));
         fs::create_dir_all(&state).doing(state.display())?;
         let serial = AtomicUsize::new(0);
-        Ok(Self { name, program, bench: bench.to_path_buf(), state, serial, running: Vec::new() })
+        Ok(Self { name, policy, program, bench: bench.to_path_buf(), state, serial, running: Vec::new() })
     }
 
     /// Its name in the table.
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// Whether it is measured for what its policy costs, and not against the peers.
+    pub fn is_policy(&self) -> bool {
+        [BASELINE, HARDENED].contains(&self.name)
+    }
+
+    /// Whether the case says something of it.
+    pub fn takes(&self, case: Case) -> bool {
+        !self.is_policy() || case.is_of_policies()
     }
 
     /// What it says of its own version, on one line.
@@ -94,7 +122,7 @@ impl Contender {
     fn run(&self, profile: Profile) -> Outcome<Duration> {
         let id = self.next_id();
         let mut command = self.call(&["run", "--bundle"]);
-        command.arg(profile.bundle(&self.bench, "true")).arg(&id);
+        command.arg(profile.bundle(&self.bench, self.name, "true")).arg(&id);
         self.timed(command)
     }
 
@@ -154,7 +182,11 @@ impl Contender {
         let id = self.next_id();
         let pid_file = self.state.join(format!("{id}.pid"));
         let mut command = self.call(&["run", "--detach", "--bundle"]);
-        command.arg(profile.bundle(&self.bench, "sleep")).arg("--pid-file").arg(&pid_file).arg(&id);
+        command
+            .arg(profile.bundle(&self.bench, self.name, "sleep"))
+            .arg("--pid-file")
+            .arg(&pid_file)
+            .arg(&id);
         self.timed(command)?;
         Ok(Running { id, init: read_pid(&pid_file)? })
     }
@@ -167,13 +199,14 @@ impl Contender {
 
     fn create(&self, id: &str, profile: Profile, program: &str, pid_file: &Path) -> Command {
         let mut command = self.call(&["create", "--bundle"]);
-        command.arg(profile.bundle(&self.bench, program)).arg("--pid-file").arg(pid_file).arg(id);
+        command.arg(profile.bundle(&self.bench, self.name, program)).arg("--pid-file").arg(pid_file).arg(id);
         command
     }
 
     fn call(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
-        command.arg("--root").arg(self.state.join("root")).args(args);
+        command.arg("--root").arg(self.state.join("root"));
+        command.args(self.policy.iter().flat_map(|policy| ["--policy", policy])).args(args);
         command
     }
 

@@ -3,24 +3,23 @@
 //! Contenders take turns within every round, so that a noisy minute hurts them all alike; ratios of medians are
 //! what to trust. Programs are timed from spawn to exit, in this process, with no shell between.
 
+mod bundles;
 mod case;
 mod contender;
 mod floor;
 mod report;
 mod sample;
 
-use std::path::Path;
-
 use clap::Args as ClapArgs;
 
-use crate::bench::case::{Case, Profile};
+use crate::bench::case::Case;
 use crate::bench::contender::Contender;
 use crate::bench::floor::Floor;
 use crate::bench::report::Report;
 use crate::bench::sample::Samples;
 use crate::failure::{Doing as _, Failure, Outcome};
 use crate::hugetlb::OnV1;
-use crate::{bundle, moby, setup, workspace};
+use crate::{setup, workspace};
 
 /// What to measure.
 #[derive(ClapArgs)]
@@ -28,7 +27,7 @@ pub struct Args {
     /// How often each case is measured for each contender
     #[arg(long, default_value_t = 40)]
     rounds: usize,
-    /// Contenders by name, comma-separated (default: casemate, runc, crun, and youki where installed)
+    /// Contenders by name, comma-separated (default: casemate, runc, crun, youki where installed, baseline, hardened)
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Cases whose name contains one of these words, comma-separated
@@ -54,17 +53,18 @@ pub fn run(args: &Args) -> Outcome {
     let youki = setup::youki(args.with_youki)?;
     let ours = if args.no_build { workspace::runtime() } else { workspace::runtime_under_test()? };
     let bench = workspace::scratch("bench")?;
-    write_bundles(&bench)?;
     let floor = Floor::build(&bench)?;
     let hugetlb = OnV1::lend()?;
     // Containers whose runtime has left become our children: their end is seen at once, without polling.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).doing("become a subreaper")?;
 
     let mut contenders = contender::all(&ours, &args.only, youki.as_deref(), &bench)?;
+    let overlays = bundles::write(&bench, &contenders)?;
     let cases: Vec<Case> = Case::ALL.into_iter().filter(|case| case.is_among(&args.cases)).collect();
     let samples = measure(&mut contenders, &floor, &cases, args.rounds);
     let report = Report::new(&contenders, &cases, samples?, args.rounds);
     drop(contenders);
+    drop(overlays);
     drop(hugetlb);
     print!("{}", report.as_text());
     if args.write { report.write() } else { Ok(()) }
@@ -78,13 +78,13 @@ fn measure(contenders: &mut [Contender], floor: &Floor, cases: &[Case], rounds: 
         let first = round % contenders.len().max(1);
         contenders.rotate_left(first);
         for case in cases.iter().filter(|case| case.is_due(round, rounds)) {
-            for contender in contenders.iter_mut() {
+            for contender in contenders.iter_mut().filter(|contender| contender.takes(*case)) {
                 // A case that has failed once is not tried again: it may be one that hangs.
                 if !samples.has_failed(*case, contender.name()) {
                     samples.add(*case, contender.name(), contender.measure(*case, floor));
                 }
             }
-            if matches!(case, Case::Run(Profile::None)) {
+            if matches!(case, Case::Run(case::Profile::None)) {
                 samples.add(*case, Floor::NAME, floor.measure());
             }
         }
@@ -92,20 +92,4 @@ fn measure(contenders: &mut [Contender], floor: &Floor, cases: &[Case], rounds: 
     }
     eprintln!();
     Ok(samples)
-}
-
-fn write_bundles(folder: &Path) -> Outcome {
-    let rootfs = bundle::root_filesystem(folder, &["true", "sleep"])?;
-    for profile in [Profile::None, Profile::Docker] {
-        for (program, args) in [("true", &["/bin/true"][..]), ("sleep", &["/bin/sleep", "3600"][..])] {
-            let mut config = bundle::config(&rootfs, args);
-            if profile == Profile::Docker {
-                config["linux"]["seccomp"] = moby::default_seccomp()?;
-            }
-            let place = profile.bundle(folder, program);
-            std::fs::create_dir_all(&place).doing(place.display())?;
-            bundle::write_config(&place, &config)?;
-        }
-    }
-    Ok(())
 }
