@@ -11,11 +11,11 @@ use rustix::thread::{
 };
 
 use super::house::Housed;
-use super::pivoted::Pivoted;
+use super::pivoted::{Pivoted, set_parameter};
 use super::resolve::open_proc;
 use super::{Hands, Life};
 use crate::channel::Received;
-use crate::plan::{Groups, House, Plan, Space};
+use crate::plan::{Furnish, Groups, House, Plan, Space};
 use crate::report::{Fault, Record, Stage};
 use crate::sys::clone::unshare;
 
@@ -157,7 +157,18 @@ impl<'a, 'l> Born<'a, 'l> {
 
 /// Enters the namespaces that a process yet to be born shall live in.
 pub(super) fn relay(plan: &Plan, hands: &Hands) -> Result<(), Fault> {
-    let Some((target, spaces)) = &hands.target else { return join(plan, hands) };
+    let Some((target, spaces)) = &hands.target else {
+        join(plan, hands)?;
+        for (index, step) in plan.furnish.iter().enumerate() {
+            if let Furnish::Sysctl { path, value } = step
+                && plan.is_set_early(path)
+            {
+                set_parameter(hands.proc.as_fd(), path, value)
+                    .map_err(|errno| Stage::Furnish.fault_at(index, errno))?;
+            }
+        }
+        return Ok(());
+    };
     let fault = |errno| Stage::Join.fault(errno);
     let others = || enter_all(target.as_fd(), kinds(spaces.iter().filter(|space| **space != Space::User)));
     let user = || enter_all(target.as_fd(), kinds([Space::User].iter()));

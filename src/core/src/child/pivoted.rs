@@ -1,6 +1,7 @@
 //! Pivoted: inside the root, the old one gone.
 
-use std::os::fd::AsFd;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -101,11 +102,8 @@ fn furnish(life: &Life<'_>, step: &Furnish, masks: &mut Option<Masks>) -> Result
     match step {
         Furnish::Hostname(name) => rustix::system::sethostname(name.as_bytes()),
         Furnish::Domainname(name) => rustix::system::setdomainname(name.as_bytes()),
-        Furnish::Sysctl { path, value } => {
-            let file = open_proc(life.proc(), path, OFlags::WRONLY)?;
-            let written = rustix::io::write(&file, value.as_bytes())?;
-            if written == value.as_bytes().len() { Ok(()) } else { Err(Errno::INVAL) }
-        }
+        Furnish::Sysctl { path, .. } if life.plan.is_set_early(path) => Ok(()),
+        Furnish::Sysctl { path, value } => set_parameter(life.proc(), path, value),
         Furnish::ReadonlyPath(at) => read_only(root, at),
         Furnish::MaskedPath(at) => masks.as_mut().ok_or(Errno::NODEV)?.mask(root, at),
         Furnish::Propagation(propagation, recursive) => {
@@ -113,4 +111,11 @@ fn furnish(life: &Life<'_>, step: &Furnish, masks: &mut Option<Masks>) -> Result
         }
         Furnish::ReadonlyRoot => change(root, Change { set: 1, ..Change::default() }),
     }
+}
+
+/// Sets a kernel parameter of this process's namespaces.
+pub(super) fn set_parameter(proc: BorrowedFd<'_>, path: &CStr, value: &CStr) -> Result<(), Errno> {
+    let file = open_proc(proc, path, OFlags::WRONLY)?;
+    let written = rustix::io::write(&file, value.to_bytes())?;
+    if written == value.count_bytes() { Ok(()) } else { Err(Errno::INVAL) }
 }

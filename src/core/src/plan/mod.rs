@@ -3,6 +3,8 @@
 //! The runtime makes a [`Plan`] from an admitted configuration, prints it for a reviewer, and hands it to
 //! [`crate::birth`]. Each stage has step types of its own, so a step cannot stand in the wrong stage.
 
+use std::ffi::CStr;
+
 mod furnish;
 mod house;
 mod process;
@@ -40,6 +42,15 @@ pub struct Plan {
     pub start_hooks: Vec<Hook>,
     /// Who the process becomes and what it runs.
     pub process: Process,
+}
+
+impl Plan {
+    /// Whether a kernel parameter belongs to a network namespace that the container's user namespace does not own: it is
+    /// set before the container's ids are taken on.
+    pub fn is_set_early(&self, parameter: &CStr) -> bool {
+        let foreign = self.spaces.makes(Space::User) && self.spaces.joins(Space::Network);
+        foreign && parameter.to_bytes().starts_with(b"sys/net/")
+    }
 }
 
 /// How the new root is entered.

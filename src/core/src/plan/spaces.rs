@@ -31,45 +31,31 @@ impl Space {
 
     /// The `CLONE_NEW*` flag.
     pub fn flag(self) -> u64 {
-        match self {
-            Self::User => 0x1000_0000,
-            Self::Mount => 0x0002_0000,
-            Self::Pid => 0x2000_0000,
-            Self::Network => 0x4000_0000,
-            Self::Ipc => 0x0800_0000,
-            Self::Uts => 0x0400_0000,
-            Self::Cgroup => 0x0200_0000,
-            Self::Time => 0x0000_0080,
-        }
+        self.facts().0
     }
 
     /// Its file in `/proc/PID/ns`.
     pub fn file(self) -> &'static str {
+        self.facts().1
+    }
+
+    fn facts(self) -> (u64, &'static str, &'static str) {
         match self {
-            Self::User => "user",
-            Self::Mount => "mnt",
-            Self::Pid => "pid",
-            Self::Network => "net",
-            Self::Ipc => "ipc",
-            Self::Uts => "uts",
-            Self::Cgroup => "cgroup",
-            Self::Time => "time",
+            Self::User => (0x1000_0000, "user", "user"),
+            Self::Mount => (0x0002_0000, "mnt", "mount"),
+            Self::Pid => (0x2000_0000, "pid", "pid"),
+            Self::Network => (0x4000_0000, "net", "network"),
+            Self::Ipc => (0x0800_0000, "ipc", "ipc"),
+            Self::Uts => (0x0400_0000, "uts", "uts"),
+            Self::Cgroup => (0x0200_0000, "cgroup", "cgroup"),
+            Self::Time => (0x0000_0080, "time", "time"),
         }
     }
 }
 
 impl fmt::Display for Space {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::User => "user",
-            Self::Mount => "mount",
-            Self::Pid => "pid",
-            Self::Network => "network",
-            Self::Ipc => "ipc",
-            Self::Uts => "uts",
-            Self::Cgroup => "cgroup",
-            Self::Time => "time",
-        })
+        f.write_str(self.facts().2)
     }
 }
 
