@@ -2,7 +2,10 @@
 //!
 //! "Supports" is about the program, not the host: what the host's kernel lacks is said when it is asked for.
 
+use casemate_policy::Policy;
 use serde_json::{Value, json};
+
+use crate::choice::ANNOTATION;
 
 /// In the order of their numbers in linux/capability.h.
 const CAPABILITIES: &[&str] = &[
@@ -57,7 +60,11 @@ pub fn features() -> Value {
         "hooks": ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"],
         "mountOptions": casemate_spec::mount::option_names().collect::<Vec<_>>(),
         "linux": linux(),
-        "annotations": {"io.casemate.version": env!("CARGO_PKG_VERSION")},
+        "annotations": {
+            "io.casemate.version": env!("CARGO_PKG_VERSION"),
+            "io.casemate.policies": Policy::BUILTIN.join(","),
+        },
+        "potentiallyUnsafeConfigAnnotations": [ANNOTATION],
     })
 }
 

@@ -26,7 +26,7 @@ pub use facts::facts;
 pub use gate::judged;
 pub use host::HostConfig;
 pub use policies::Policies;
-pub use verdict::denial;
+pub use verdict::{denial, is_malformed};
 
 use crate::cli::Global;
 use crate::store::Record;
@@ -55,7 +55,7 @@ pub struct Chosen {
 /// A policy that is not there or malformed, or a file that somebody else could have written.
 pub fn choose(global: &Global, annotations: Option<&HashMap<String, String>>) -> Result<Chosen> {
     let host = HostConfig::load(global)?;
-    let mut policies = Policies::of(host::directory(global));
+    let mut policies = Policies::on(global);
     let (mut policy, mut why) = match (&global.policy, &host.policy) {
         (Some(asked), _) => (policies.find(asked)?, format!("{asked} (command line)")),
         (None, Some(name)) => (policies.named(name)?, format!("{name} (host configuration)")),
@@ -84,7 +84,7 @@ pub fn choose(global: &Global, annotations: Option<&HashMap<String, String>>) ->
 /// As [`choose`]; the policy that was kept is malformed.
 pub fn kept(global: &Global, document: &str, record: &Record) -> Result<Chosen> {
     let host = HostConfig::load(global)?;
-    let mut policies = Policies::of(host::directory(global));
+    let mut policies = Policies::on(global);
     let made = casemate_policy::load(document, "policy.toml", &mut |parent| policies.named(parent))?;
     let ceiling = ceiling(&mut policies, &host)?;
     let policy = if host.ceiling.is_some() { made.meet(&ceiling) } else { made };

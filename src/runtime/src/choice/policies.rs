@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use casemate_policy::Policy;
 use casemate_spec::{Error, Result};
 
+use super::host::directory;
 use super::trusted::{self, Place};
+use crate::cli::Global;
 
 /// How far `extends` may lead. People lose count much earlier.
 const DEEPEST: usize = 8;
@@ -18,9 +20,9 @@ pub struct Policies {
 }
 
 impl Policies {
-    /// Policies of a configuration directory.
-    pub fn of(directory: &Path) -> Self {
-        Self { directory: directory.join("policies"), reading: Vec::new() }
+    /// This host's policies.
+    pub fn on(global: &Global) -> Self {
+        Self { directory: directory(global).join("policies"), reading: Vec::new() }
     }
 
     /// A name, or a file when there is a `/` in it or it ends in `.toml`.

@@ -37,6 +37,10 @@ pub enum Place {
 /// not UTF-8; the kernel's.
 pub fn read(path: &Path, place: Place) -> Result<Option<String>> {
     let path = std::path::absolute(path).map_err(|error| Error::io(path.display().to_string(), &error))?;
+    // Most hosts have no such file; the way to it matters only where there is one. A dangling link is there too.
+    if let Err(Errno::NOENT) = rustix::fs::lstat(&path) {
+        return Ok(None);
+    }
     let Some(file) = open(&path, place)? else { return Ok(None) };
     let shown = || path.display().to_string();
     let mut bytes = Vec::new();

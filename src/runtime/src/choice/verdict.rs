@@ -11,11 +11,10 @@ const SHOWN: usize = 3;
 /// Why `policy` denies a container; where the specification's own rules are broken, those are said instead, since
 /// no policy would help.
 pub fn denial(policy: &Policy, denied: Denied) -> Error {
-    let (broken, forbidden): (Vec<_>, Vec<_>) =
-        denied.violations().iter().partition(|violation| is_broken(violation));
-    if !broken.is_empty() {
+    if is_malformed(&denied) {
         return Error::from(denied);
     }
+    let forbidden = denied.violations();
     let mut text = String::new();
     for (index, violation) in forbidden.iter().take(SHOWN).enumerate() {
         let separator = if index == 0 { "" } else { "; " };
@@ -27,6 +26,11 @@ pub fn denial(policy: &Policy, denied: Denied) -> Error {
     }
     Error::new(format!("policy {policy} denies this container"), text)
         .hint("runtime check BUNDLE shows every protection and what each rule says")
+}
+
+/// Whether it is the specification's own rules that are broken: no policy would admit that.
+pub fn is_malformed(denied: &Denied) -> bool {
+    denied.violations().iter().any(is_broken)
 }
 
 /// Whether a violation is of the specification itself.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use casemate_spec::{ContainerId, Error, Result};
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::target::{Program, PsOptions, Target};
 
@@ -245,6 +245,39 @@ pub struct PlanArgs {
     pub bundle: PathBuf,
 }
 
+/// `check`.
+#[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    /// Bundle directory
+    #[arg(value_name = "BUNDLE", default_value = ".")]
+    pub bundle: PathBuf,
+
+    /// Form of the output
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
+    pub format: ReportFormat,
+}
+
+/// `policy`.
+#[derive(Debug, Clone, Args)]
+pub struct PolicyArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: PolicyVerb,
+}
+
+/// What `policy` does.
+#[derive(Debug, Clone, Subcommand)]
+pub enum PolicyVerb {
+    /// Names of all policies: built in, and of the configuration directory
+    List,
+    /// A policy with all it extends, as one document
+    Show {
+        /// A name, or a file (with a / or ending in .toml)
+        #[arg(value_name = "NAME|FILE")]
+        policy: String,
+    },
+}
+
 /// `checkpoint` and `restore`: whatever is passed, the answer is the same.
 #[derive(Debug, Clone, Args)]
 pub struct UnsupportedArgs {
@@ -258,6 +291,15 @@ pub struct UnsupportedArgs {
 pub enum Format {
     /// Columns for people
     Table,
+    /// For programs
+    Json,
+}
+
+/// `--format` of `check` and `grade`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// For people
+    Text,
     /// For programs
     Json,
 }

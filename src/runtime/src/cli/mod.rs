@@ -15,8 +15,8 @@ use casemate_spec::Result;
 use clap::{ArgMatches, Args, FromArgMatches};
 
 pub use arguments::{
-    BirthArgs, CreateArgs, DeleteArgs, EventsArgs, ExecArgs, Format, IdArgs, KillArgs, ListArgs, NoArgs,
-    PlanArgs, PsArgs, RunArgs, SpecArgs, UnsupportedArgs,
+    BirthArgs, CheckArgs, CreateArgs, DeleteArgs, EventsArgs, ExecArgs, Format, IdArgs, KillArgs, ListArgs,
+    NoArgs, PlanArgs, PolicyArgs, PolicyVerb, PsArgs, ReportFormat, RunArgs, SpecArgs, UnsupportedArgs,
 };
 pub use global::{Global, LogFormat, Rootless, in_user_namespace};
 pub use report::Stop;
@@ -53,6 +53,7 @@ macro_rules! commands {
 }
 
 commands! {
+    "check" Check(CheckArgs) "Say what the policy makes of a bundle: what is asked, enforced and denied (exit code 3)";
     "checkpoint" Checkpoint(UnsupportedArgs) "Not supported: says why";
     "create" Create(CreateArgs) "Create a container, ready to start";
     "delete" Delete(DeleteArgs) "Delete a container and everything it holds on the host";
@@ -63,6 +64,7 @@ commands! {
     "list" List(ListArgs) "List the containers under the root directory";
     "pause" Pause(IdArgs) "Suspend all processes of a container";
     "plan" Plan(PlanArgs) "Print every step that creating a container would take, and do nothing";
+    "policy" Policy(PolicyArgs) "List policies, or show what one comes to";
     "ps" Ps(PsArgs) "Show the processes of a container";
     "restore" Restore(UnsupportedArgs) "Not supported: says why";
     "resume" Resume(IdArgs) "Resume the processes of a paused container";

@@ -1,5 +1,6 @@
 //! One file a command, and the dispatch to them.
 
+pub mod check;
 pub mod create;
 pub mod delete;
 pub mod events;
@@ -9,6 +10,7 @@ pub mod kill;
 pub mod list;
 pub mod pause;
 pub mod plan;
+pub mod policy;
 mod process_of;
 pub mod ps;
 pub mod resume;
@@ -16,6 +18,7 @@ pub mod run;
 pub mod spec;
 pub mod start;
 pub mod state;
+mod table;
 pub mod update;
 
 use std::io::Write;
@@ -35,6 +38,7 @@ pub fn run(global: &Global, command: &Command) -> Result<ExitCode> {
         Command::Start(args) => start::start(global, args),
         Command::Run(args) => run::run(global, args),
         Command::Exec(args) => exec::exec(global, args),
+        Command::Check(args) => check::check(global, args),
         Command::Checkpoint(_) | Command::Restore(_) => Err(Error::new(
             "checkpoint and restore",
             "not supported: this runtime does not drive CRIU, which would have to run privileged inside the container",
@@ -51,6 +55,7 @@ pub fn run(global: &Global, command: &Command) -> Result<ExitCode> {
         Command::Spec(args) => spec::spec(global, args),
         Command::Features(args) => features::features(global, args),
         Command::Plan(args) => plan::plan(global, args),
+        Command::Policy(args) => policy::policy(global, args),
     }
 }
 

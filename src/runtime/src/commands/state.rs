@@ -8,14 +8,22 @@ use casemate_spec::{Error, Result};
 use serde::Serialize;
 
 use crate::cli::{Global, IdArgs};
-use crate::store::{Container, Root, Status};
+use crate::store::{Container, Enforced, Root, Status};
 
 /// Prints the state of one container.
 ///
 /// # Errors
 /// "container does not exist", or the store's.
 pub fn state(global: &Global, args: &IdArgs) -> Result<ExitCode> {
-    let view = View::of(&Root::container(global, &args.id)?)?;
+    let container = Root::container(global, &args.id)?;
+    let record = container.record().clone();
+    let casemate = Protected {
+        policy: record.policy,
+        chosen: record.chosen,
+        audit: record.audit,
+        protections: record.protections,
+    };
+    let view = View { casemate: Some(casemate), ..View::of(&container)? };
     let text =
         serde_json::to_string_pretty(&view).map_err(|error| Error::new("print state", error.to_string()))?;
     super::print(&(text + "\n"))
@@ -42,8 +50,24 @@ pub struct View {
     /// The configuration's annotations.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+    /// What confines it; in `state` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub casemate: Option<Protected>,
     /// Name of who created it; runc fills it in `list` only.
     pub owner: String,
+}
+
+/// What confines a container: the form is described in docs/policy.md.
+#[derive(Debug, Serialize)]
+pub struct Protected {
+    /// The policy it was judged by.
+    pub policy: String,
+    /// Who chose that policy.
+    pub chosen: String,
+    /// Whether the policy was only tried.
+    pub audit: bool,
+    /// What is enforced.
+    pub protections: Vec<Enforced>,
 }
 
 impl View {
@@ -68,6 +92,7 @@ impl View {
             rootfs: record.rootfs,
             created: record.created,
             annotations: record.annotations,
+            casemate: None,
             owner: String::new(),
         })
     }
