@@ -16,6 +16,7 @@ mod facts;
 mod gate;
 mod policy;
 mod report;
+pub mod seccomp;
 
 pub use confinement::{Confinement, Fallback, Landlock, Missing, UserNamespace};
 pub use facts::HostFacts;
