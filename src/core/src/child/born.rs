@@ -108,15 +108,7 @@ impl<'a, 'l> Born<'a, 'l> {
             None if spaces.has_user() => (0, 0),
             None => return Ok(()),
         };
-        if self.life.plan.process.identity.groups != Groups::Keep {
-            rustix::thread::set_thread_groups(&[]).map_err(birth)?;
-        }
-        let gid = Gid::from_raw(gid);
-        set_thread_res_gid(gid, gid, gid).map_err(birth)?;
-        let uid = Uid::from_raw(uid);
-        set_thread_res_uid(uid, uid, uid).map_err(birth)?;
-        // A change of credentials clears it.
-        set_parent_process_death_signal(Some(Signal::KILL)).map_err(birth)
+        become_user(self.life, uid, gid).map_err(birth)
     }
 
     /// The namespaces that cannot be made by the birth itself.
@@ -209,17 +201,24 @@ fn join(plan: &Plan, hands: &Hands) -> Result<(), Fault> {
 
 /// Root of the container's user namespace, where it has one: files that are made on the way are then its.
 fn become_root_if_mapped(life: &Life<'_>) -> Result<(), Errno> {
+    // Where it does not map root, the process stays who it is.
+    match become_user(life, 0, 0) {
+        Err(Errno::INVAL) => set_parent_process_death_signal(Some(Signal::KILL)),
+        other => other,
+    }
+}
+
+fn become_user(life: &Life<'_>, uid: u32, gid: u32) -> Result<(), Errno> {
     if life.plan.process.identity.groups != Groups::Keep {
         rustix::thread::set_thread_groups(&[])?;
     }
-    match set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT) {
-        Ok(()) | Err(Errno::INVAL) => {}
-        Err(errno) => return Err(errno),
-    }
-    match set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT) {
-        Ok(()) | Err(Errno::INVAL) => set_parent_process_death_signal(Some(Signal::KILL)),
-        Err(errno) => Err(errno),
-    }
+    let gid = Gid::from_raw(gid);
+    let group = set_thread_res_gid(gid, gid, gid);
+    let uid = Uid::from_raw(uid);
+    set_thread_res_uid(uid, uid, uid)?;
+    group?;
+    // A change of credentials clears it.
+    set_parent_process_death_signal(Some(Signal::KILL))
 }
 
 fn enter(space: Space, fd: BorrowedFd<'_>) -> Result<(), Errno> {

@@ -23,20 +23,17 @@ pub(super) fn prepare(root: BorrowedFd<'_>, plan: &Landlock) -> Result<RulesetCr
     // What the plan promises is enforced, or nothing runs.
     let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
     ruleset = ruleset.handle_access(AccessFs::from_all(abi)).map_err(reason)?;
-    for (access, ports) in [(AccessNet::BindTcp, &plan.bind), (AccessNet::ConnectTcp, &plan.connect)] {
-        if ports.is_some() {
-            ruleset = ruleset.handle_access(access).map_err(reason)?;
-        }
+    let ports = [(AccessNet::BindTcp, &plan.bind), (AccessNet::ConnectTcp, &plan.connect)];
+    for (access, _) in ports.iter().filter(|(_, ports)| ports.is_some()) {
+        ruleset = ruleset.handle_access(*access).map_err(reason)?;
     }
-    for (scope, wanted) in
-        [(Scope::AbstractUnixSocket, plan.scope_abstract_sockets), (Scope::Signal, plan.scope_signals)]
-    {
-        if wanted {
-            ruleset = ruleset.scope(scope).map_err(reason)?;
-        }
+    let scopes =
+        [(Scope::AbstractUnixSocket, plan.scope_abstract_sockets), (Scope::Signal, plan.scope_signals)];
+    for (scope, _) in scopes.iter().filter(|(_, wanted)| *wanted) {
+        ruleset = ruleset.scope(*scope).map_err(reason)?;
     }
     let mut rules = ruleset.create().map_err(reason)?;
-    for (access, ports) in [(AccessNet::BindTcp, &plan.bind), (AccessNet::ConnectTcp, &plan.connect)] {
+    for (access, ports) in ports {
         for port in ports.iter().flatten() {
             rules = rules.add_rule(NetPort::new(*port, access)).map_err(reason)?;
         }

@@ -9,8 +9,8 @@ use rustix::io::Errno;
 use super::Life;
 use super::resolve::look;
 
-/// `/etc/passwd` is read up to here; lines longer than the buffer are passed over.
-const PASSWD_LIMIT: usize = 1 << 20;
+/// `/etc/passwd` is read up to here: a thousand users, in a buffer that fits a stack.
+const PASSWD_LIMIT: usize = 1 << 16;
 
 /// The first candidate that is a file which this user may execute.
 pub(super) fn find(life: &Life<'_>) -> Result<usize, Errno> {
@@ -44,29 +44,16 @@ pub(super) fn find_home(life: &Life<'_>) {
     }
     let Some(root) = life.root.get() else { return };
     let Ok(passwd) = look(root.as_fd(), c"etc/passwd", OFlags::RDONLY | OFlags::NONBLOCK) else { return };
-    let mut buffer = [0_u8; 4096];
-    let (mut filled, mut total) = (0, 0);
+    let mut buffer = [0_u8; PASSWD_LIMIT];
+    let mut filled = 0;
     while let Some(space) = buffer.get_mut(filled..) {
-        let Ok(read) = rustix::io::read(&passwd, space) else { return };
-        total += read;
-        let held = buffer.get(..filled + read).unwrap_or(&[]);
-        let end = if read == 0 {
-            held.len()
-        } else {
-            held.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1)
-        };
-        let (whole, rest) = held.split_at_checked(end).unwrap_or((held, &[]));
-        if let Some(home) = home_of(whole, life.plan.process.identity.uid) {
-            life.vectors.envp.fill_slot(home);
-            return;
+        match rustix::io::read(&passwd, space) {
+            Ok(0) | Err(_) => break,
+            Ok(read) => filled += read,
         }
-        if read == 0 || total > PASSWD_LIMIT {
-            return;
-        }
-        let keep = if end == 0 && held.len() == 4096 { 0 } else { rest.len() };
-        let from = held.len() - keep;
-        buffer.copy_within(from..from + keep, 0);
-        filled = keep;
+    }
+    if let Some(home) = home_of(buffer.get(..filled).unwrap_or(&[]), life.plan.process.identity.uid) {
+        life.vectors.envp.fill_slot(home);
     }
 }
 

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
 
 use super::Life;
-use crate::plan::{From, House, Source};
+use crate::plan::Source;
 use crate::report::{Fault, Stage};
 
 /// A detached mount tree.
@@ -43,7 +43,7 @@ pub(super) fn open_rest(life: &Life<'_>) -> Result<(), Fault> {
     for (index, (source, tree)) in pairs.filter(|(_, (_, tree))| tree.get().is_none()) {
         match Tree::open(source) {
             Err(_absent) if source.optional => {}
-            Err(errno) => return Err(Stage::House.fault_at(step_with(life, index), errno)),
+            Err(errno) => return Err(Stage::Source.fault_at(index, errno)),
             Ok(opened) => fill(tree, opened),
         }
     }
@@ -53,19 +53,4 @@ pub(super) fn open_rest(life: &Life<'_>) -> Result<(), Fault> {
 fn fill(tree: &OnceCell<Tree>, opened: Tree) {
     // Only ever called for an empty one.
     tree.get_or_init(|| opened);
-}
-
-/// The step that an error about a source is told by.
-fn step_with(life: &Life<'_>, source: usize) -> usize {
-    let uses = |step: &House| match step {
-        House::Root { .. } => source == 0,
-        House::Mount(mount) => match &mount.from {
-            From::Tree(index) => *index == source,
-            From::New { fallback, .. } => *fallback == Some(source),
-            From::Existing => false,
-        },
-        House::Device(device) => device.bind == Some(source),
-        _ => false,
-    };
-    life.plan.house.iter().position(uses).unwrap_or(0)
 }

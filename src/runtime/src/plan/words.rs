@@ -195,6 +195,7 @@ impl fmt::Display for Words<'_, Stage> {
             Stage::Cgroup => "enter control groups",
             Stage::Join => "join namespace",
             Stage::Unshare => "make cgroup or time namespace",
+            Stage::Source => "open mount source",
             Stage::House => "set up the root filesystem",
             Stage::CreateHook => "run createContainer hook",
             Stage::Enter => "enter the root filesystem",
@@ -223,6 +224,10 @@ impl fmt::Display for Words<'_, Stage> {
 pub fn describe(plan: &Plan, fault: &Fault) -> String {
     let index = usize::from(fault.index);
     let listed = match fault.stage {
+        Stage::Source => plan
+            .sources
+            .get(index)
+            .map(|source| format!("open mount source {}", source.path.to_string_lossy())),
         Stage::House => plan.house.get(index).map(|step| Words(step).to_string()),
         Stage::CreateHook => plan.create_hooks.get(index).map(|hook| format!("createContainer hook {hook}")),
         Stage::Furnish => plan.furnish.get(index).map(|step| Words(step).to_string()),
