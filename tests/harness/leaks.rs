@@ -22,6 +22,8 @@ pub enum Leak {
     Socket(String),
     /// A file in the runtime's state directory.
     State(PathBuf),
+    /// A range of host ids that a container of the test still has.
+    Ids(String),
 }
 
 /// Everything left that carries the id or the directory.
@@ -81,6 +83,7 @@ fn look(id: &str, dir: &Path, state: &Path) -> Vec<Leak> {
     leaks.extend(sockets(id).into_iter().map(Leak::Socket));
     let entries = fs::read_dir(state).into_iter().flatten().flatten();
     leaks.extend(entries.map(|entry| Leak::State(entry.path())));
+    leaks.extend(ids(state).into_iter().map(Leak::Ids));
     leaks
 }
 
@@ -151,6 +154,13 @@ fn thaw(id: &str) {
             }
         }
     }
+}
+
+/// Each range is a link to the home of its container.
+fn ids(state: &Path) -> Vec<String> {
+    let entries = fs::read_dir("/run/casemate/@ids").into_iter().flatten().flatten();
+    let owners = entries.filter_map(|entry| Some(fs::read_link(entry.path()).ok()?.to_str()?.to_owned()));
+    owners.filter(|owner| state.to_str().is_some_and(|state| owner.contains(state))).collect()
 }
 
 fn sockets(id: &str) -> Vec<String> {
