@@ -1,6 +1,7 @@
 //! The compiled filter against a plain reading of the profile.
 
 mod docker;
+mod profiles;
 mod reading;
 mod sample;
 
