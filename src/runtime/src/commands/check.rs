@@ -36,10 +36,8 @@ pub fn check(global: &Global, args: &CheckArgs) -> Result<ExitCode> {
     Ok(if verdict.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(DENIED) })
 }
 
-type Verdict = Result<Admitted, Denied>;
-
 /// The form is described in docs/policy.md.
-fn document(path: &str, chosen: &Chosen, verdict: &Verdict) -> Value {
+fn document(path: &str, chosen: &Chosen, verdict: &Result<Admitted, Denied>) -> Value {
     let (protections, changes, violations) = parts(verdict);
     json!({
         "bundle": path,
@@ -59,7 +57,7 @@ fn document(path: &str, chosen: &Chosen, verdict: &Verdict) -> Value {
     })
 }
 
-fn text(path: &str, chosen: &Chosen, verdict: &Verdict) -> String {
+fn text(path: &str, chosen: &Chosen, verdict: &Result<Admitted, Denied>) -> String {
     let (protections, changes, violations) = parts(verdict);
     let mut text = format!("bundle   {path}\npolicy   {}\n", chosen.why);
     let mut say = |line: &str| {
@@ -107,7 +105,7 @@ fn denials(violations: &[Violation]) -> String {
     text
 }
 
-fn parts(verdict: &Verdict) -> (&[Protection], &[Change], &[Violation]) {
+fn parts(verdict: &Result<Admitted, Denied>) -> (&[Protection], &[Change], &[Violation]) {
     match verdict {
         Ok(admitted) => (admitted.protections(), admitted.changes(), &[]),
         Err(denied) => (&[], &[], denied.violations()),
