@@ -34,13 +34,23 @@ impl Docker {
     /// # Panics
     /// When it does not come up.
     pub fn start_prepared(runtime: &EngineRuntime, flags: &[&str], prepare: impl FnOnce(&World)) -> Self {
+        Self::start_among(flags, |world| {
+            prepare(world);
+            vec![("tested".to_owned(), runtime.clone())]
+        })
+    }
+
+    /// The same with several runtimes, each by a name to select it with `--runtime`; the first is the default. They are
+    /// made with the world at hand, in which their policies may be written.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn start_among(flags: &[&str], prepare: impl FnOnce(&World) -> Vec<(String, EngineRuntime)>) -> Self {
         let world = World::make();
-        prepare(&world);
+        let runtimes = prepare(&world);
         let dir = world.dir().display().to_string();
-        let runtimes =
-            json!({"runtimes": {"tested": {"path": runtime.path(), "runtimeArgs": runtime.args()}}});
-        let config = world.dir().join("daemon.json");
-        std::fs::write(&config, runtimes.to_string()).expect("write dockerd's configuration");
+        let ours = runtimes.iter().all(|(_, runtime)| runtime.is_ours());
+        let config = write_config(&world, &runtimes);
         let socket = world.dir().join("docker.sock");
         let mut argv: Vec<String> = [
             "dockerd".to_owned(),
@@ -50,12 +60,11 @@ impl Docker {
             format!("--pidfile={dir}/dockerd.pid"),
             format!("--cgroup-parent=/{}", world.id()),
             format!("--config-file={}", config.display()),
-            "--default-runtime=tested".to_owned(),
         ]
         .into();
         argv.extend(flags.iter().map(|flag| (*flag).to_owned()));
         let daemon = world.daemon("dockerd", &argv.iter().map(String::as_str).collect::<Vec<_>>());
-        let mut docker = Self { daemon, world, argv, socket, ours: runtime.is_ours() };
+        let mut docker = Self { daemon, world, argv, socket, ours };
         docker.wait();
         let archive = docker.world.rootfs_archive();
         docker.command(["import", &archive.to_string_lossy(), IMAGE]).run().ok();
@@ -254,6 +263,18 @@ impl Drop for Container<'_> {
         // Often on the way out of a failed case: a second panic must not end the other cases.
         catch_unwind(|| self.docker.command(["rm", "-f", "-v", self.name]).run()).ok();
     }
+}
+
+/// Writes `daemon.json`: no flag of dockerd gives a runtime its arguments.
+fn write_config(world: &World, runtimes: &[(String, EngineRuntime)]) -> PathBuf {
+    let entry = |runtime: &EngineRuntime| json!({"path": runtime.path(), "runtimeArgs": runtime.args()});
+    let entries: serde_json::Map<_, _> =
+        runtimes.iter().map(|(name, runtime)| (name.clone(), entry(runtime))).collect();
+    let default = runtimes.first().map(|(name, _)| name);
+    let config = world.dir().join("daemon.json");
+    let text = json!({"runtimes": entries, "default-runtime": default}).to_string();
+    std::fs::write(&config, text).expect("write dockerd's configuration");
+    config
 }
 
 fn client(world: &World, socket: &Path) -> Invocation {
