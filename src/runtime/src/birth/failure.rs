@@ -17,7 +17,7 @@ pub fn explain(plan: &Plan, failure: Failure) -> Error {
             match errno {
                 // mount_setattr(2): what the filesystem must bring.
                 Errno::INVAL => error.hint(
-                    "its filesystem does not take id-maps on this kernel: ext4 does since Linux 5.12, xfs 5.13, \
+                    "its filesystem does not take id-maps on this kernel: ext4 and xfs do since Linux 5.12, \
                      btrfs 5.15, overlayfs layers 5.19, tmpfs 6.3",
                 ),
                 other => hinted(error, other.raw_os_error()),

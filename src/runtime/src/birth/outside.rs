@@ -9,7 +9,7 @@ use casemate_core::procfs::Proc;
 use casemate_core::userns;
 use casemate_spec::{Config, Error, Host, Result};
 use oci_spec::runtime::Linux;
-use rustix::fs::FileType;
+use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
@@ -130,7 +130,10 @@ pub fn hand_over_streams(maps: &Maps, user: u32) -> Result<()> {
             Err(Errno::BADF) => continue,
             Err(errno) => return Err(failed(errno)),
         };
-        if !matches!(kind, FileType::Fifo | FileType::RegularFile) {
+        // What is only read, a file of the host's for instance, must not become the container's.
+        let written =
+            rustix::fs::fcntl_getfl(stream).map_err(failed)?.intersects(OFlags::WRONLY | OFlags::RDWR);
+        if kind != FileType::Fifo && !(kind == FileType::RegularFile && written) {
             continue;
         }
         match rustix::fs::fchown(stream, Some(owner), None) {

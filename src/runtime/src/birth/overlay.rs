@@ -39,9 +39,12 @@ pub(super) fn assemble(layers: &Layers, maps: &Maps) -> Result<OwnedFd> {
         })?;
     }
     let space = namespace(maps)?;
+    // A detached mount ends with its descriptor, and the kernel takes the layers in all at once, at the end.
+    let mut open = Vec::new();
     for lower in &layers.lowers {
         let layer = mapped(lower, space.as_fd())?;
         fsconfig_set_fd(context.as_fd(), c"lowerdir+", &layer).map_err(|errno| refused(errno, lower))?;
+        open.push(layer);
     }
     if let Some(upper) = &layers.upper {
         let base = mapped(&upper.base, namespace(&with_mounter(maps))?.as_fd())?;
@@ -49,8 +52,10 @@ pub(super) fn assemble(layers: &Layers, maps: &Maps) -> Result<OwnedFd> {
             let directory = beneath(base.as_fd(), path).map_err(failed("open the upper layer"))?;
             fsconfig_set_fd(context.as_fd(), key, &directory).map_err(|errno| refused(errno, path))?;
         }
+        open.push(base);
     }
     fsconfig_create(context.as_fd()).map_err(failed("assemble the root filesystem's layers"))?;
+    drop(open);
     fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
         .map_err(failed("mount the root filesystem's layers"))
 }
