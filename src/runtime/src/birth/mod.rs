@@ -5,6 +5,7 @@ mod failure;
 mod foreground;
 mod outside;
 mod overlay;
+mod overlay_by_path;
 mod terminal;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -214,7 +215,10 @@ impl Carrier {
             outside::hand_over_streams(maps, load.plan.process.identity.uid)?;
         }
         let root = match (load.layers, &load.plan.spaces.maps) {
-            (Some(layers), Some(maps)) => Some(overlay::assemble(layers, maps)?),
+            (Some(layers), Some(maps)) => {
+                let place = load.plan.sources.first().map_or(c"/", |root| &root.path);
+                Some(overlay::assemble(layers, place, maps)?)
+            }
             _ => None,
         };
         let mut outfit = Outfit {

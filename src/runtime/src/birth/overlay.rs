@@ -5,7 +5,7 @@
 //! makes the work directory as whoever mounts, and that must be somebody through the map: one id above the container's
 //! stands for the mounter.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use casemate_core::birth::Failure;
@@ -22,12 +22,11 @@ use rustix::mount::{
 
 use crate::plan::Layers;
 
-/// Mounts the overlay, attached nowhere yet.
+/// Mounts the overlay, attached nowhere yet; `place` is where it is mounted on the host.
 ///
 /// # Errors
-/// A layer is not there, its filesystem takes no id-map, or the kernel takes no layer by descriptor (before Linux 6.13).
-pub(super) fn assemble(layers: &Layers, maps: &Maps) -> Result<OwnedFd> {
-    let failed = |what: &'static str| move |errno: Errno| Error::os(what, errno.raw_os_error());
+/// A layer is not there, its filesystem takes no id-map, or overlayfs takes no id-mapped layers (before Linux 5.19).
+pub(super) fn assemble(layers: &Layers, place: &CStr, maps: &Maps) -> Result<OwnedFd> {
     let context = fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(failed("open overlay"))?;
     for (key, value) in &layers.options {
         match value {
@@ -43,14 +42,20 @@ pub(super) fn assemble(layers: &Layers, maps: &Maps) -> Result<OwnedFd> {
     let mut open = Vec::new();
     for lower in &layers.lowers {
         let layer = mapped(lower, space.as_fd())?;
-        fsconfig_set_fd(context.as_fd(), c"lowerdir+", &layer).map_err(|errno| refused(errno, lower))?;
+        match fsconfig_set_fd(context.as_fd(), c"lowerdir+", &layer) {
+            // The key, or giving it a descriptor, is not known before Linux 6.13.
+            Err(Errno::INVAL) if open.is_empty() => {
+                return super::overlay_by_path::assemble(layers, place, maps);
+            }
+            other => other.map_err(failed("add a layer"))?,
+        }
         open.push(layer);
     }
     if let Some(upper) = &layers.upper {
         let base = mapped(&upper.base, namespace(&with_mounter(maps))?.as_fd())?;
         for (key, path) in [(c"upperdir", &upper.upper), (c"workdir", &upper.work)] {
             let directory = beneath(base.as_fd(), path).map_err(failed("open the upper layer"))?;
-            fsconfig_set_fd(context.as_fd(), key, &directory).map_err(|errno| refused(errno, path))?;
+            fsconfig_set_fd(context.as_fd(), key, &directory).map_err(failed("add the upper layer"))?;
         }
         open.push(base);
     }
@@ -60,23 +65,18 @@ pub(super) fn assemble(layers: &Layers, maps: &Maps) -> Result<OwnedFd> {
         .map_err(failed("mount the root filesystem's layers"))
 }
 
-fn namespace(maps: &Maps) -> Result<OwnedFd> {
+fn failed(what: &'static str) -> impl Fn(Errno) -> Error {
+    move |errno| Error::os(what, errno.raw_os_error())
+}
+
+pub(super) fn namespace(maps: &Maps) -> Result<OwnedFd> {
     userns::with_maps(maps).map_err(|failure| match failure {
         Failure::Host { what, errno } => Error::os(what, errno.raw_os_error()),
         other => Error::new("make a user namespace for id-maps", format!("{other:?}")),
     })
 }
 
-/// Before Linux 6.13 the keys are not known.
-fn refused(errno: Errno, layer: &CString) -> Error {
-    let error = Error::os(format!("layer {}", layer.to_string_lossy()), errno.raw_os_error());
-    if errno != Errno::INVAL {
-        return error;
-    }
-    error.hint("assembling an overlay from id-mapped layers needs Linux 6.13")
-}
-
-fn mapped(path: &CString, space: BorrowedFd<'_>) -> Result<OwnedFd> {
+pub(super) fn mapped(path: &CString, space: BorrowedFd<'_>) -> Result<OwnedFd> {
     let failed = |doing: &str| {
         let what = format!("{doing} layer {}", path.to_string_lossy());
         move |errno: Errno| Error::os(what, errno.raw_os_error())
@@ -93,7 +93,7 @@ fn beneath(base: BorrowedFd<'_>, path: &CString) -> std::result::Result<OwnedFd,
 }
 
 /// These maps, and the host's root as the id after the last.
-fn with_mounter(maps: &Maps) -> Maps {
+pub(super) fn with_mounter(maps: &Maps) -> Maps {
     let add = |maps: &[IdMap]| {
         let next = maps.iter().map(|map| map.inside.saturating_add(map.count)).max().unwrap_or(0);
         maps.iter().copied().chain([IdMap { inside: next, outside: 0, count: 1 }]).collect()
