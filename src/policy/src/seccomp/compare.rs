@@ -1,8 +1,6 @@
 //! Whether one filter provably lets nothing pass that another would not.
 
-use std::collections::HashMap;
-
-use oci_spec::runtime::{Arch as OciArch, LinuxSeccomp, LinuxSeccompAction, LinuxSyscall};
+use oci_spec::runtime::{Arch as OciArch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSyscall};
 
 use super::Arch;
 
@@ -14,45 +12,53 @@ pub fn admits_no_more(inner: &LinuxSeccomp, outer: &LinuxSeccomp) -> bool {
     if passes(inner.default_action()) || passes(outer.default_action()) || !is_covered(inner, outer) {
         return false;
     }
-    let (theirs, ours) = (by_name(inner), by_name(outer));
-    // These carry other calls, which could be allowed under their own names and refused here.
-    let carries = ["socketcall", "ipc"].iter().filter_map(|name| ours.get(name)).flatten();
-    if carries.into_iter().any(|rule| !allows(rule)) {
-        return false;
-    }
     let same_default = inner.default_action() == outer.default_action()
         && inner.default_errno_ret() == outer.default_errno_ret();
-    theirs.iter().all(|(name, theirs)| {
-        let ours = ours.get(name).map(Vec::as_slice).unwrap_or_default();
-        if ours.iter().all(|rule| allows(rule)) {
-            theirs.iter().filter(|rule| passes(rule.action())).all(|rule| is_allowed(rule, ours))
+    if same_default && inner.syscalls() == outer.syscalls() {
+        return true;
+    }
+    let ours = Named::new(outer);
+    // These carry other calls, which could be allowed under their own names and refused here.
+    if ["socketcall", "ipc"].iter().any(|name| !ours.rules(name).all(allows)) {
+        return false;
+    }
+    let rules = inner.syscalls().iter().flatten().filter(|rule| passes(rule.action()));
+    rules.flat_map(|rule| rule.names().iter().map(move |name| (rule, name))).all(|(rule, name)| {
+        if ours.rules(name).all(allows) {
+            ours.rules(name).any(|ours| arguments(ours).is_empty() || arguments(ours) == arguments(rule))
         } else {
             // Which of several rules decides depends on all of them, and on the default.
-            !theirs.iter().any(|rule| passes(rule.action())) || same_default && are_alike(theirs, ours)
+            let theirs = inner.syscalls().iter().flatten().filter(|rule| rule.names().contains(name));
+            same_default && theirs.map(parts).eq(ours.rules(name).map(parts))
         }
     })
 }
 
-fn by_name(filter: &LinuxSeccomp) -> HashMap<&str, Vec<&LinuxSyscall>> {
-    let mut rules: HashMap<_, Vec<_>> = HashMap::new();
-    for rule in filter.syscalls().iter().flatten() {
-        for name in rule.names() {
-            rules.entry(name.as_str()).or_default().push(rule);
-        }
+/// A filter's rules by the names of system calls, in its own order where there are several for one.
+struct Named<'a>(Vec<(&'a str, usize, &'a LinuxSyscall)>);
+
+impl<'a> Named<'a> {
+    fn new(filter: &'a LinuxSeccomp) -> Self {
+        let rules = filter.syscalls().iter().flatten().enumerate();
+        let mut named: Vec<_> = rules
+            .flat_map(|(at, rule)| rule.names().iter().map(move |name| (name.as_str(), at, rule)))
+            .collect();
+        named.sort_unstable_by_key(|(name, at, _)| (*name, *at));
+        Self(named)
     }
-    rules
+
+    fn rules(&self, name: &str) -> impl Iterator<Item = &'a LinuxSyscall> {
+        let start = self.0.partition_point(|(known, ..)| *known < name);
+        let from = self.0.get(start..).unwrap_or_default().iter();
+        from.take_while(move |(known, ..)| *known == name).map(|(_, _, rule)| *rule)
+    }
 }
 
-fn is_allowed(rule: &LinuxSyscall, ours: &[&LinuxSyscall]) -> bool {
-    ours.iter().any(|ours| arguments(ours).is_empty() || arguments(ours) == arguments(rule))
+fn parts(rule: &LinuxSyscall) -> (LinuxSeccompAction, Option<u32>, &[LinuxSeccompArg]) {
+    (rule.action(), rule.errno_ret(), arguments(rule))
 }
 
-fn are_alike(theirs: &[&LinuxSyscall], ours: &[&LinuxSyscall]) -> bool {
-    let parts = |rule: &LinuxSyscall| (rule.action(), rule.errno_ret(), rule.args().clone());
-    theirs.iter().map(|rule| parts(rule)).eq(ours.iter().map(|rule| parts(rule)))
-}
-
-fn arguments(rule: &LinuxSyscall) -> &[oci_spec::runtime::LinuxSeccompArg] {
+fn arguments(rule: &LinuxSyscall) -> &[LinuxSeccompArg] {
     rule.args().as_deref().unwrap_or_default()
 }
 
