@@ -188,10 +188,7 @@ fn directly(
     match birth {
         Birth::Child => {
             drop(ours);
-            match hands.target {
-                Some(_) => child::enter(plan, vectors, hands),
-                None => child::live(plan, vectors, hands),
-            }
+            child::live(plan, vectors, hands)
         }
         Birth::Parent { pid, pidfd } => {
             if let Some(own) = own {
@@ -243,10 +240,7 @@ fn relay_life(plan: &Plan, vectors: &Vectors, hands: &Hands, tell: &Channel, our
     let record = match born {
         Ok(Birth::Child) => {
             drop(ours);
-            match hands.target {
-                Some(_) => child::enter(plan, vectors, hands),
-                None => child::live(plan, vectors, hands),
-            }
+            child::live(plan, vectors, hands)
         }
         Ok(Birth::Parent { pid, .. }) => Record::Born(pid.as_raw_nonzero().get()),
         Err(fault) => Record::Fault(fault),

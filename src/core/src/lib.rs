@@ -8,8 +8,6 @@
 pub mod birth;
 pub mod channel;
 mod child;
-pub mod image;
-pub mod netns;
 pub mod plan;
 pub mod procfs;
 pub mod report;

@@ -11,7 +11,7 @@ use rustix::thread::{
 };
 
 use super::house::Housed;
-use super::pivoted::{Pivoted, set_parameter};
+use super::pivoted::{Pivoted, open_root, set_parameter};
 use super::resolve::open_proc;
 use super::{Hands, Life};
 use crate::channel::Received;
@@ -68,8 +68,7 @@ impl<'a, 'l> Born<'a, 'l> {
                 enter_all(target.as_fd(), kinds).map_err(|errno| Stage::Join.fault(errno))?;
             }
         }
-        let root = rustix::fs::open(c"/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|errno| Stage::Enter.fault(errno))?;
+        let root = open_root().map_err(|errno| Stage::Enter.fault(errno))?;
         let root = life.root.get_or_init(|| root);
         if life.plan.process.terminal.is_some() {
             super::console::open(life, root.as_fd(), None).map_err(|errno| Stage::Terminal.fault(errno))?;

@@ -116,28 +116,22 @@ impl Life<'_> {
     }
 }
 
-/// Lives a container's first process up to its execve(2).
+/// Lives a container's first process, or one that enters a running container, up to its execve(2).
 pub fn live(plan: &Plan, vectors: &Vectors, hands: &Hands) -> ! {
     let life = Life::new(plan, vectors, hands);
-    let fault = born::Born::begin(&life)
-        .and_then(born::Born::house)
-        .and_then(house::Housed::enter)
-        .and_then(pivoted::Pivoted::strip)
-        .and_then(stripped::Stripped::wait)
-        .and_then(waiting::Started::seal)
-        .map_or_else(|fault| fault, waiting::Sealed::run);
-    report(&life, fault)
-}
-
-/// Lives a process that enters a running container, up to its execve(2).
-pub fn enter(plan: &Plan, vectors: &Vectors, hands: &Hands) -> ! {
-    let life = Life::new(plan, vectors, hands);
-    let fault = born::Born::begin(&life)
-        .and_then(born::Born::visit)
-        .and_then(pivoted::Pivoted::strip)
-        .and_then(stripped::Stripped::at_once)
-        .and_then(waiting::Started::seal)
-        .map_or_else(|fault| fault, waiting::Sealed::run);
+    let born = born::Born::begin(&life);
+    let started = match hands.target {
+        Some(_) => born
+            .and_then(born::Born::visit)
+            .and_then(pivoted::Pivoted::strip)
+            .and_then(stripped::Stripped::at_once),
+        None => born
+            .and_then(born::Born::house)
+            .and_then(house::Housed::enter)
+            .and_then(pivoted::Pivoted::strip)
+            .and_then(stripped::Stripped::wait),
+    };
+    let fault = started.and_then(waiting::Started::seal).map_or_else(|fault| fault, waiting::Sealed::run);
     report(&life, fault)
 }
 

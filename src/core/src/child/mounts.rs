@@ -22,7 +22,7 @@ const ATTR_RDONLY: u64 = 1;
 /// Cuts the new mount namespace loose from the host's, and attaches the root tree over its own place.
 pub(super) fn attach_root(life: &Life<'_>, path: &CStr) -> Result<(), Errno> {
     let everything = Change { propagation: MS_SLAVE, recursive: true, ..Change::default() };
-    let host = rustix::fs::open(c"/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let host = super::pivoted::open_root()?;
     change(host.as_fd(), everything)?;
     let tree = life.tree(0).ok_or(Errno::NOENT)?;
     // Neither may a shared mount propagate out, nor may pivot_root(2) meet one.

@@ -1,9 +1,9 @@
 //! Pivoted: inside the root, the old one gone.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
 use rustix::process::{chroot, fchdir, pivot_root};
@@ -60,14 +60,7 @@ impl<'a, 'l> Pivoted<'a, 'l> {
 fn change_root(life: &Life<'_>) -> Result<(), Errno> {
     let root = life.root.get();
     match life.plan.enter {
-        Enter::Stay => {
-            let root = rustix::fs::open(
-                c"/",
-                OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-                rustix::fs::Mode::empty(),
-            )?;
-            life.root.set(root).map_err(|_set_before| Errno::EXIST)
-        }
+        Enter::Stay => life.root.set(open_root()?).map_err(|_set_before| Errno::EXIST),
         Enter::Chroot(_root) => {
             let tree = life.tree(0).ok_or(Errno::NOENT)?;
             fchdir(&tree.fd)?;
@@ -76,11 +69,7 @@ fn change_root(life: &Life<'_>) -> Result<(), Errno> {
             life.root.set(root).map_err(|_set_before| Errno::EXIST)
         }
         Enter::Pivot => {
-            let old = rustix::fs::open(
-                c"/",
-                OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-                rustix::fs::Mode::empty(),
-            )?;
+            let old = open_root()?;
             fchdir(root.ok_or(Errno::NOENT)?)?;
             // New and old root at one place, pivot_root(2): the old one lies over the new and is detached in the end.
             pivot_root(c".", c".")?;
@@ -95,6 +84,11 @@ fn change_root(life: &Life<'_>) -> Result<(), Errno> {
             rustix::process::chdir(c"/")
         }
     }
+}
+
+/// Where this process's paths begin.
+pub(super) fn open_root() -> Result<OwnedFd, Errno> {
+    rustix::fs::open(c"/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
 fn furnish(life: &Life<'_>, step: &Furnish, masks: &mut Option<Masks>) -> Result<(), Errno> {

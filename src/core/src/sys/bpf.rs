@@ -34,48 +34,9 @@ pub struct Instruction {
     pub value: i32,
 }
 
-/// The head of `union bpf_attr` for `BPF_PROG_LOAD`.
-#[repr(C)]
-struct Load {
-    kind: u32,
-    instruction_count: u32,
-    instructions: u64,
-    license: u64,
-    log_level: u32,
-    log_size: u32,
-    log: u64,
-    kernel_version: u32,
-    flags: u32,
-}
-
-/// The head of `union bpf_attr` for `BPF_PROG_ATTACH` and `BPF_PROG_DETACH`.
-#[repr(C)]
-struct Attach {
-    target: u32,
-    program: u32,
-    kind: u32,
-    flags: u32,
-    replaced: u32,
-}
-
-/// The head of `union bpf_attr` for `BPF_PROG_QUERY`.
+/// The head of `union bpf_attr`, as words of 32 bits; what a word means depends on the command (linux/bpf.h).
 #[repr(C, align(8))]
-struct Query {
-    target: u32,
-    kind: u32,
-    query_flags: u32,
-    attach_flags: u32,
-    ids: u64,
-    count: u32,
-}
-
-/// The head of `union bpf_attr` for `BPF_PROG_GET_FD_BY_ID`.
-#[repr(C)]
-struct ById {
-    id: u32,
-    next: u32,
-    flags: u32,
-}
+struct Attr([u32; 12]);
 
 /// Has the kernel verify a device program and take it in.
 ///
@@ -83,23 +44,17 @@ struct ById {
 /// bpf(2): `EPERM` without `CAP_BPF` or `CAP_SYS_ADMIN`, `EINVAL`/`EACCES` for a program that the verifier refuses.
 pub fn load_device_program(program: &[Instruction]) -> Result<OwnedFd, Errno> {
     let license = c"Apache-2.0";
-    let attr = Load {
-        kind: TYPE_CGROUP_DEVICE,
-        instruction_count: u32::try_from(program.len()).map_err(|_long| Errno::INVAL)?,
-        instructions: program.as_ptr().expose_provenance() as u64,
-        license: license.as_ptr().expose_provenance() as u64,
-        log_level: 0,
-        log_size: 0,
-        log: 0,
-        kernel_version: 0,
-        flags: 0,
-    };
+    let length = u32::try_from(program.len()).map_err(|_long| Errno::INVAL)?;
+    let ([at_low, at_high], [license_low, license_high]) =
+        (address(program.as_ptr()), address(license.as_ptr()));
+    // Program type, length, instructions, licence; no log.
+    let attr = attr([TYPE_CGROUP_DEVICE, length, at_low, at_high, license_low, license_high]);
     // Other loads in the system share the verifier's lock; EAGAIN says "try again" (bpf_prog_load in the kernel).
     let mut tries = 0;
     loop {
         // SAFETY: `attr` is laid out as the kernel's union for this command and outlives the call; the two addresses
         // in it are of `program` and of a static string, which the kernel only reads.
-        let result = unsafe { bpf(PROG_LOAD, (&raw const attr).cast(), size_of::<Load>()) };
+        let result = unsafe { bpf(PROG_LOAD, (&raw const attr).cast(), size_of::<Attr>()) };
         match result {
             Err(Errno::AGAIN) if tries < 5 => tries += 1,
             other => return adopt(other?),
@@ -141,25 +96,22 @@ pub fn detach_device_program(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) ->
 /// bpf(2): `EPERM` without `CAP_NET_ADMIN` or `CAP_SYS_ADMIN`, which getting at a program by its id asks for.
 pub fn device_programs(cgroup: BorrowedFd<'_>) -> Result<Vec<OwnedFd>, Errno> {
     let mut ids = [0_u32; MAX_PROGRAMS];
-    let mut attr = Query {
-        target: number(cgroup)?,
-        kind: ATTACH_CGROUP_DEVICE,
-        query_flags: 0,
-        attach_flags: 0,
-        ids: ids.as_mut_ptr().expose_provenance() as u64,
-        count: u32::try_from(MAX_PROGRAMS).map_err(|_range| Errno::INVAL)?,
-    };
+    let [ids_low, ids_high] = address(ids.as_mut_ptr());
+    let room = u32::try_from(MAX_PROGRAMS).map_err(|_range| Errno::INVAL)?;
+    // Cgroup, attach type, two words of flags, where the ids go, how many fit.
+    let mut attr = attr([number(cgroup)?, ATTACH_CGROUP_DEVICE, 0, 0, ids_low, ids_high, room]);
     // SAFETY: `attr` and `ids`, whose address it holds, outlive the call and are ours alone to be written; the kernel
     // writes the counts and at most `count` ids.
-    unsafe { bpf(PROG_QUERY, (&raw mut attr).cast(), size_of::<Query>()) }?;
-    let count = usize::try_from(attr.count).map_err(|_range| Errno::INVAL)?;
+    unsafe { bpf(PROG_QUERY, (&raw mut attr).cast(), size_of::<Attr>()) }?;
+    let Attr([_, _, _, _, _, _, count, ..]) = attr;
+    let count = usize::try_from(count).map_err(|_range| Errno::INVAL)?;
     ids.iter().take(count).map(|id| by_id(*id)).collect()
 }
 
 fn by_id(id: u32) -> Result<OwnedFd, Errno> {
-    let attr = ById { id, next: 0, flags: 0 };
+    let attr = attr([id]);
     // SAFETY: `attr` is laid out as the kernel's union for this command and outlives the call.
-    let fd = unsafe { bpf(PROG_GET_FD_BY_ID, (&raw const attr).cast(), size_of::<ById>()) }?;
+    let fd = unsafe { bpf(PROG_GET_FD_BY_ID, (&raw const attr).cast(), size_of::<Attr>()) }?;
     adopt(fd)
 }
 
@@ -170,15 +122,23 @@ fn attach(
     flags: u32,
     replaced: Option<BorrowedFd<'_>>,
 ) -> Result<(), Errno> {
-    let attr = Attach {
-        target: number(cgroup)?,
-        program: number(program)?,
-        kind: ATTACH_CGROUP_DEVICE,
-        flags,
-        replaced: replaced.map_or(Ok(0), number)?,
-    };
+    let replaced = replaced.map_or(Ok(0), number)?;
+    let attr = attr([number(cgroup)?, number(program)?, ATTACH_CGROUP_DEVICE, flags, replaced]);
     // SAFETY: `attr` is laid out as the kernel's union for this command and outlives the call; it holds no pointer.
-    unsafe { bpf(command, (&raw const attr).cast(), size_of::<Attach>()) }.map(|_zero| ())
+    unsafe { bpf(command, (&raw const attr).cast(), size_of::<Attr>()) }.map(|_zero| ())
+}
+
+fn attr<const N: usize>(words: [u32; N]) -> Attr {
+    let mut attr = Attr([0; 12]);
+    attr.0.iter_mut().zip(words).for_each(|(to, from)| *to = from);
+    attr
+}
+
+/// An address as two words, in the order of this machine.
+fn address<T>(of: *const T) -> [u32; 2] {
+    let address = of.expose_provenance() as u64;
+    let (low, high) = (address as u32, (address >> 32) as u32);
+    if cfg!(target_endian = "little") { [low, high] } else { [high, low] }
 }
 
 fn number(fd: BorrowedFd<'_>) -> Result<u32, Errno> {

@@ -126,7 +126,7 @@ pub fn keep_out_of_reach(admitted: &Admitted) -> Result<()> {
             c_string(key)
         })
         .collect::<Result<Vec<_>>>()?;
-    casemate_core::image::out_of_reach(arguments, environment).map_err(|errno| {
+    super::image::out_of_reach(arguments, environment).map_err(|errno| {
         Error::os("keep the runtime's own file out of the container's reach", errno.raw_os_error())
     })
 }

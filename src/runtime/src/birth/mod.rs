@@ -3,6 +3,7 @@
 mod bundle;
 mod failure;
 mod foreground;
+mod image;
 mod outside;
 mod overlay;
 mod overlay_by_path;

@@ -4,9 +4,9 @@
 //! global ones are read before, and set again after.
 
 mod message;
+mod namespace;
 mod route;
 
-use casemate_core::netns;
 use casemate_core::procfs::Proc;
 use casemate_spec::{Error, Result};
 use rustix::io::Errno;
@@ -25,13 +25,13 @@ pub fn move_into(name: &str, inside: &str, pid: Pid, proc: &Proc) -> Result<()> 
         let what = what(step);
         move |errno: Errno| Error::os(what, errno.raw_os_error())
     };
-    let socket = netns::route_socket(proc, getpid()).map_err(failed("open netlink"))?;
+    let socket = namespace::route_socket(proc, getpid()).map_err(failed("open netlink"))?;
     let mut host = Route::new(socket);
     let index = host.index_of(name).map_err(failed("look up"))?;
     let addresses = host.addresses(index).map_err(failed("read addresses"))?;
     let space = proc.namespace(pid, "net").map_err(failed("open the container's network namespace"))?;
     host.hand_over(index, &space, inside).map_err(failed("move into the container"))?;
-    let socket = netns::route_socket(proc, pid).map_err(failed("open netlink in the container"))?;
+    let socket = namespace::route_socket(proc, pid).map_err(failed("open netlink in the container"))?;
     let mut container = Route::new(socket);
     let index = container.index_of(inside).map_err(failed("look up in the container"))?;
     for address in &addresses {

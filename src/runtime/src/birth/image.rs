@@ -6,15 +6,14 @@
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 
+use casemate_core::sys::exec::{Vector, execveat};
+use casemate_core::sys::mount::{Change, change};
 use rustix::fs::{
     CWD, MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags, fcntl_add_seals, fcntl_get_seals,
     memfd_create,
 };
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
-
-use crate::sys::exec::{Vector, execveat};
-use crate::sys::mount::{Change, change};
 
 /// `MOUNT_ATTR_RDONLY`.
 const RDONLY: u64 = 1;

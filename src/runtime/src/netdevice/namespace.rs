@@ -7,7 +7,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::process::{Pid, getpid};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::procfs::Proc;
+use casemate_core::procfs::Proc;
 
 /// A route netlink socket (rtnetlink(7)) of the network namespace that `pid` lives in; this thread is back in its own
 /// when the function returns.
