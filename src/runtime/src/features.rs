@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::choice::ANNOTATION;
 
 /// In the order of their numbers in linux/capability.h.
-const CAPABILITIES: &[&str] = &[
+pub(crate) const CAPABILITIES: &[&str] = &[
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_DAC_READ_SEARCH",

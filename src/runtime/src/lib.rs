@@ -23,5 +23,6 @@ pub mod log;
 pub mod netdevice;
 pub mod notify;
 pub mod plan;
+pub mod record;
 pub mod seccomp;
 pub mod store;

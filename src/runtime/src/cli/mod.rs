@@ -23,6 +23,8 @@ pub use report::Stop;
 pub use target::Target;
 pub use update::{Limits, UpdateArgs};
 
+pub use crate::record::RecordArgs;
+
 /// Defines the subcommands once: the enum, the clap definition, and the way from matches to arguments.
 macro_rules! commands {
     ($($name:literal $variant:ident($arguments:ty) $about:literal;)*) => {
@@ -66,6 +68,7 @@ commands! {
     "plan" Plan(PlanArgs) "Print every step that creating a container would take, and do nothing";
     "policy" Policy(PolicyArgs) "List policies, or show what one comes to";
     "ps" Ps(PsArgs) "Show the processes of a container";
+    "record" Record(RecordArgs) "Run a bundle, watch it, and write the tightest policy for it";
     "restore" Restore(UnsupportedArgs) "Not supported: says why";
     "resume" Resume(IdArgs) "Resume the processes of a paused container";
     "run" Run(RunArgs) "Create and start a container, and wait for it";

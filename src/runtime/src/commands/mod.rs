@@ -13,6 +13,7 @@ pub mod plan;
 pub mod policy;
 mod process_of;
 pub mod ps;
+pub mod record;
 pub mod resume;
 pub mod run;
 pub mod spec;
@@ -55,6 +56,7 @@ pub fn run(global: &Global, command: &Command) -> Result<ExitCode> {
         Command::Spec(args) => spec::spec(global, args),
         Command::Features(args) => features::features(global, args),
         Command::Plan(args) => plan::plan(global, args),
+        Command::Record(args) => record::record(global, args),
         Command::Policy(args) => policy::policy(global, args),
     }
 }
