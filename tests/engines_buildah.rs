@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use casemate_tests::engine::{Case, IMAGE, World, run_cases};
+use casemate_tests::engine::{Case, IMAGE, World, cases_but, run_cases};
 use casemate_tests::{EngineRuntime, Invocation, Output, Terminal, cases};
 
 const CASES: &[Case<Buildah>] = cases![
@@ -11,27 +11,50 @@ const CASES: &[Case<Buildah>] = cases![
     a_missing_program_says_so,
     run_on_a_terminal,
     run_flags,
+    capabilities_added,
     a_build_runs_its_steps,
     a_failing_step_fails_the_build,
     a_build_with_limits_and_mounts,
 ];
 
+/// What is left out under a policy, with the reason.
+const NOT_UNDER_BASELINE: &[(&str, &str)] =
+    &[("capabilities_added", "asks for a capability that is not given by default")];
+
+/// A step of a build writes to the root filesystem, so building takes a policy that lets it.
+const BUILDS: &str = "extends = \"hardened\"\nrootfs.read_only = false\n";
+
 #[test]
 fn buildah_with_runc() {
-    all_cases("runc");
+    all_cases(EngineRuntime::find("runc"), &[]);
 }
 
 #[test]
 fn buildah_with_casemate() {
-    all_cases("casemate");
+    all_cases(EngineRuntime::find("casemate"), &[]);
 }
 
-fn all_cases(runtime: &str) {
-    let Some(runtime) = EngineRuntime::find(runtime) else { return };
+#[test]
+fn buildah_under_baseline() {
+    all_cases(EngineRuntime::under("baseline"), NOT_UNDER_BASELINE);
+}
+
+#[test]
+fn buildah_under_hardened_with_a_line() {
+    let dir = std::env::temp_dir().join(format!("cm-builds-{}", std::process::id()));
+    fs::create_dir(&dir).expect("make a directory");
+    let policy = dir.join("builds.toml");
+    fs::write(&policy, BUILDS).expect("write a policy");
+    all_cases(EngineRuntime::under(&policy.display().to_string()), NOT_UNDER_BASELINE);
+    fs::remove_dir_all(&dir).expect("remove the policy");
+}
+
+fn all_cases(runtime: Option<EngineRuntime>, but: &[(&str, &str)]) {
+    let Some(runtime) = runtime else { return };
     let buildah = Buildah { world: World::make(), runtime };
     let archive = format!("docker-archive:{}", buildah.world.image_archive().display());
     buildah.ok(&["pull", "-q", &archive]);
-    run_cases(&buildah, 3, &CASES.iter().collect::<Vec<_>>());
+    run_cases(&buildah, 3, &cases_but(&[CASES], but));
     buildah.world.assert_no_cgroups(|_| true);
     let left = buildah.world.inside(["sh", "-c", "grep -c buildah /proc/mounts || true"]).run().text();
     assert_eq!(left, "0", "mounts of a build are left");
@@ -135,9 +158,6 @@ fn run_flags(buildah: &Buildah) {
         "1000\n/tmp\nb c"
     );
     assert_eq!(sh(&["--hostname", "builder"], "hostname"), "builder");
-    let status = |flags: &[&str]| sh(flags, "grep ^CapEff: /proc/self/status | cut -f2");
-    let more = u64::from_str_radix(&status(&["--cap-add", "CAP_SYS_ADMIN"]), 16).expect("a mask");
-    assert_eq!(more, u64::from_str_radix(&status(&[]), 16).expect("a mask") | 1 << 21);
     let dir = buildah.world.make_dir("mounted");
     fs::write(dir.join("file"), "of the host\n").expect("write a file");
     let mount = format!("{}:/data:ro", dir.display());
@@ -145,6 +165,17 @@ fn run_flags(buildah: &Buildah) {
         sh(&["-v", &mount], "cat /data/file; touch /data/x 2>/dev/null || echo refused"),
         "of the host\nrefused"
     );
+    buildah.ok(&["rm", &container]);
+}
+
+fn capabilities_added(buildah: &Buildah) {
+    let container = buildah.from(&[]);
+    let status = |flags: &[&str]| {
+        let script = ["sh", "-c", "grep ^CapEff: /proc/self/status | cut -f2"];
+        let said = buildah.run(flags, &container, &script).ok().text();
+        u64::from_str_radix(&said, 16).expect("a mask")
+    };
+    assert_eq!(status(&["--cap-add", "CAP_SYS_ADMIN"]), status(&[]) | 1 << 21);
     buildah.ok(&["rm", &container]);
 }
 

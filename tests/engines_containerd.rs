@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use casemate_tests::engine::{Case, Daemon, IMAGE, World, run_cases};
+use casemate_tests::engine::{Case, Daemon, IMAGE, World, cases_but, run_cases};
 use casemate_tests::{EngineRuntime, Invocation, Output, Terminal, cases, wait_until};
 
 const CASES: &[Case<Containerd>] = cases![
@@ -14,28 +14,55 @@ const CASES: &[Case<Containerd>] = cases![
     exec_on_a_terminal,
     pause_resume_and_metrics,
     flags_reach_the_process,
+    new_privileges_on_request,
+    devices_given,
     limits_reach_the_control_group,
     namespaces_are_joined,
+    network_of_the_host,
     a_user_namespace,
     a_dead_shim_is_cleaned_up,
     checkpoint_is_refused_in_words,
     ten_at_once,
 ];
 
+/// What `hardened` enforces without being asked.
+const HARDENED: &[Case<Containerd>] = cases![it_is_confined_unasked, the_host_is_refused_in_words];
+
+/// What is left out under `hardened`, with the reason; under `baseline` all is as to the letter.
+const NOT_UNDER_HARDENED: &[(&str, &str)] = &[
+    ("new_privileges_on_request", "expects no_new_privs to be off"),
+    ("devices_given", "asks for a device of the host"),
+    ("network_of_the_host", "shares a namespace of the host"),
+];
+
 #[test]
 fn containerd_with_runc() {
-    all_cases("runc");
+    all_cases(EngineRuntime::find("runc"), &[]);
 }
 
 #[test]
 fn containerd_with_casemate() {
-    all_cases("casemate");
+    all_cases(EngineRuntime::find("casemate"), &[]);
 }
 
-fn all_cases(runtime: &str) {
-    let Some(runtime) = EngineRuntime::find(runtime) else { return };
+#[test]
+fn containerd_under_baseline() {
+    all_cases(EngineRuntime::under("baseline"), &[]);
+}
+
+/// The runtime is told nothing: this is its default.
+#[test]
+fn containerd_under_hardened() {
+    all_cases(EngineRuntime::untold(), NOT_UNDER_HARDENED);
+}
+
+fn all_cases(runtime: Option<EngineRuntime>, but: &[(&str, &str)]) {
+    let Some(runtime) = runtime else { return };
     let containerd = Containerd::start(&runtime);
-    run_cases(&containerd, 4, &CASES.iter().collect::<Vec<_>>());
+    if runtime.is_told_nothing() {
+        run_cases(&containerd, 1, &HARDENED.iter().collect::<Vec<_>>());
+    }
+    run_cases(&containerd, 4, &cases_but(&[CASES], but));
     survives_a_restart(containerd);
 }
 
@@ -233,8 +260,8 @@ fn exec_on_a_terminal(ctd: &Containerd) {
 }
 
 fn pause_resume_and_metrics(ctd: &Containerd) {
-    ctd.task("pause", &[], "while :; do cut -d' ' -f1 /proc/uptime >/n; sleep 0.02; done");
-    let count = || ctd.exec_sh("pause", "cat /n").ok().text();
+    ctd.task("pause", &[], "while :; do cut -d' ' -f1 /proc/uptime >/tmp/n; sleep 0.02; done");
+    let count = || ctd.exec_sh("pause", "cat /tmp/n").ok().text();
     ctd.ok(&["task", "pause", "pause"]);
     assert_eq!(ctd.status("pause"), "PAUSED");
     ctd.ok(&["task", "resume", "pause"]);
@@ -253,9 +280,10 @@ fn flags_reach_the_process(ctd: &Containerd) {
     let sh = |id: &str, flags: &[&str], script: &str| ctd.sh(id, flags, script).ok().text();
     let field = |name: &str| format!("grep ^{name}: /proc/self/status | cut -f2");
     assert_eq!(sh("nnp", &[], &field("NoNewPrivs")), "1");
-    assert_eq!(sh("new-privs", &["--allow-new-privs"], &field("NoNewPrivs")), "0");
     assert_eq!(sh("seccomp", &["--seccomp"], &field("Seccomp")), "2");
-    assert_eq!(sh("cap-drop", &["--cap-drop", "CAP_CHOWN"], &field("CapEff")), "00000000a80425fa");
+    let capabilities =
+        |id: &str, flags: &[&str]| u64::from_str_radix(&sh(id, flags, &field("CapEff")), 16).expect("a mask");
+    assert_eq!(capabilities("cap-drop", &["--cap-drop", "CAP_CHOWN"]), capabilities("caps", &[]) & !1);
     assert_eq!(sh("read-only", &["--read-only"], "echo x 2>/dev/null >/x || echo refused"), "refused");
     assert_eq!(sh("env", &["--env", "A=b c", "--cwd", "/tmp"], "echo $A; pwd"), "b c\n/tmp");
     let mount = format!("type=bind,src={},dst=/host,options=rbind:ro", ctd.world.dir().display());
@@ -263,7 +291,16 @@ fn flags_reach_the_process(ctd: &Containerd) {
         sh("mount", &["--mount", &mount], "ls /host/config.toml; touch /host/x 2>/dev/null || echo refused"),
         "/host/config.toml\nrefused"
     );
-    assert_eq!(sh("device", &["--device", "/dev/fuse"], ": <>/dev/fuse && echo opened"), "opened");
+}
+
+fn new_privileges_on_request(ctd: &Containerd) {
+    let script = "grep ^NoNewPrivs: /proc/self/status | cut -f2";
+    assert_eq!(ctd.sh("new-privs", &["--allow-new-privs"], script).ok().text(), "0");
+}
+
+fn devices_given(ctd: &Containerd) {
+    let script = ": <>/dev/fuse && echo opened";
+    assert_eq!(ctd.sh("device", &["--device", "/dev/fuse"], script).ok().text(), "opened");
 }
 
 fn limits_reach_the_control_group(ctd: &Containerd) {
@@ -294,9 +331,12 @@ fn namespaces_are_joined(ctd: &Containerd) {
     let seen = ctd.sh("ns-joins", &flags, script).ok().text();
     let own = ctd.exec_sh("ns", "readlink /proc/self/ns/net").ok().text();
     assert_eq!(seen.trim(), format!("{own}\nsleep 3333"));
+    ctd.remove("ns");
+}
+
+fn network_of_the_host(ctd: &Containerd) {
     let host = ctd.sh("ns-host", &["--net-host"], "readlink /proc/self/ns/net").ok().text();
     assert_eq!(host, ctd.world.inside(["readlink", "/proc/self/ns/net"]).run().ok().text());
-    ctd.remove("ns");
 }
 
 fn a_user_namespace(ctd: &Containerd) {
@@ -330,6 +370,28 @@ fn ten_at_once(ctd: &Containerd) {
     let running: Vec<_> = ids.iter().map(spawn).collect();
     running.into_iter().for_each(|run| drop(run.wait().fails_with(2)));
     assert!(ids.iter().all(|id| ctd.cgroups(id).is_empty()));
+}
+
+fn it_is_confined_unasked(ctd: &Containerd) {
+    let script = "cut -c1-20 /proc/self/uid_map | tr -s ' '; stat -c %u /bin; \
+                  grep -E '^(CapBnd|NoNewPrivs|Seccomp):' /proc/self/status | cut -f2; \
+                  touch /etc/x 2>/dev/null || echo refused; touch /tmp/x";
+    let said = ctd.sh("confined", &[], script).ok().text();
+    let [map, owner, capabilities, no_new_privileges, seccomp, refused] =
+        said.lines().collect::<Vec<_>>()[..]
+    else {
+        panic!("{said}")
+    };
+    let first = map.split_whitespace().nth(1).and_then(|id| id.parse::<u32>().ok());
+    assert!(first.is_some_and(|first| first > 65535), "{said}");
+    assert_eq!((owner, capabilities, no_new_privileges), ("0", "00000000000004fb", "1"), "{said}");
+    assert_eq!((seccomp, refused), ("2", "refused"), "{said}");
+}
+
+fn the_host_is_refused_in_words(ctd: &Containerd) {
+    for (id, flags) in [("refused-net", &["--net-host"][..]), ("refused-all", &["--privileged"])] {
+        ctd.run(id, flags, &["true"]).fails_saying(&["policy hardened denies"]);
+    }
 }
 
 fn survives_a_restart(mut ctd: Containerd) {

@@ -6,13 +6,17 @@ use casemate_tests::engine_docker::Docker;
 
 pub const CASES: &[Case<Docker>] = cases![
     user_and_groups,
-    capabilities_added_and_dropped,
+    capabilities_by_default_and_dropped,
+    capabilities_added,
     no_new_privileges,
-    seccomp_default_file_and_unconfined,
+    seccomp_default_and_file,
+    seccomp_unconfined,
     privileged_gets_everything,
     read_only_root,
     masked_and_read_only_paths,
-    devices_given_and_withheld,
+    masked_paths_laid_open,
+    devices_given,
+    devices_withheld,
     ulimits,
     sysctls,
     oom_score,
@@ -39,20 +43,23 @@ fn user_and_groups(docker: &Docker) {
     docker.run(&["--user", "user"], &["sh", "-c", "echo x >/dev/stdout; echo y >/proc/self/fd/2"]).ok();
 }
 
-fn capabilities_added_and_dropped(docker: &Docker) {
+fn capabilities_by_default_and_dropped(docker: &Docker) {
     assert_eq!(status(docker, &[], "CapEff"), "00000000a80425fb");
     assert_eq!(status(docker, &[], "CapBnd"), "00000000a80425fb");
     assert_eq!(status(docker, &["--cap-drop", "ALL"], "CapBnd"), "0000000000000000");
     assert_eq!(status(docker, &["--cap-drop", "ALL", "--cap-add", "CHOWN"], "CapPrm"), "0000000000000001");
+    let refused =
+        docker.sh(&[], "mount -t tmpfs none /tmp 2>&1 || echo refused; chown 1 /etc/passwd && echo owned");
+    assert!(refused.ends_with("refused\nowned"), "{refused}");
+    docker.run(&["--cap-drop", "CHOWN"], &["chown", "1", "/etc/passwd"]).fails_with(1);
+}
+
+fn capabilities_added(docker: &Docker) {
     assert_eq!(
         status(docker, &["--cap-add", "SYS_ADMIN", "--cap-drop", "KILL"], "CapEff"),
         "00000000a82425db"
     );
     docker.sh(&["--cap-add", "SYS_ADMIN"], "mount -t tmpfs none /tmp && umount /tmp");
-    let refused =
-        docker.sh(&[], "mount -t tmpfs none /tmp 2>&1 || echo refused; chown 1 /etc/passwd && echo owned");
-    assert!(refused.ends_with("refused\nowned"), "{refused}");
-    docker.run(&["--cap-drop", "CHOWN"], &["chown", "1", "/etc/passwd"]).fails_with(1);
 }
 
 fn no_new_privileges(docker: &Docker) {
@@ -62,14 +69,11 @@ fn no_new_privileges(docker: &Docker) {
     assert_eq!(status(docker, &["--security-opt", "no-new-privileges"], "Seccomp"), "2");
 }
 
-fn seccomp_default_file_and_unconfined(docker: &Docker) {
+fn seccomp_default_and_file(docker: &Docker) {
     assert_eq!(status(docker, &[], "Seccomp"), "2");
     // Docker's default profile refuses unshare(CLONE_NEWUSER) to those without CAP_SYS_ADMIN.
     let unshare = ["unshare", "-U", "true"];
     docker.run(&[], &unshare).fails_with(1).fails_saying(&["Operation not permitted"]);
-    let unconfined = ["--security-opt", "seccomp=unconfined"];
-    assert_eq!(status(docker, &unconfined, "Seccomp"), "0");
-    docker.run(&unconfined, &unshare).ok();
     let profile = docker.world().dir().join("profile.json");
     let text = r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[
         {"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO","errnoRet":28},
@@ -81,6 +85,12 @@ fn seccomp_default_file_and_unconfined(docker: &Docker) {
     let said =
         docker.sh(&flags, "trap 'echo usr2' USR2; kill -USR1 $$ 2>/dev/null || echo refused; kill -USR2 $$");
     assert_eq!(said, "refused\nusr2");
+}
+
+fn seccomp_unconfined(docker: &Docker) {
+    let unconfined = ["--security-opt", "seccomp=unconfined"];
+    assert_eq!(status(docker, &unconfined, "Seccomp"), "0");
+    docker.run(&unconfined, &["unshare", "-U", "true"]).ok();
 }
 
 fn privileged_gets_everything(docker: &Docker) {
@@ -110,12 +120,15 @@ fn masked_and_read_only_paths(docker: &Docker) {
                   echo x 2>/dev/null >/proc/sys/kernel/domainname || echo refused; cat /proc/keys | wc -c";
     let text = docker.run(&[], &["sh", "-c", script]).text();
     assert_eq!(text, "0\n0\nrefused\n0");
+}
+
+fn masked_paths_laid_open(docker: &Docker) {
     let bare =
         docker.sh(&["--security-opt", "systempaths=unconfined"], "grep -c ' /proc/' /proc/mounts || true");
     assert_eq!(bare, "0");
 }
 
-fn devices_given_and_withheld(docker: &Docker) {
+fn devices_given(docker: &Docker) {
     let listed = docker.sh(&[], "ls /dev | tr '\\n' ' '");
     for name in [
         "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty",
@@ -129,6 +142,9 @@ fn devices_given_and_withheld(docker: &Docker) {
         docker.sh(&given, "stat -c %t:%T /dev/renamed; : <>/dev/renamed && echo opened"),
         "a:e5\nopened"
     );
+}
+
+fn devices_withheld(docker: &Docker) {
     // A node may be made with CAP_MKNOD, which Docker gives; the device controller refuses its use.
     let script = "mknod /tmp/loop c 10 237; (: </tmp/loop) 2>&1 | grep -o 'Operation not permitted'";
     assert_eq!(docker.sh(&[], script), "Operation not permitted");

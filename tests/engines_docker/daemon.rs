@@ -48,7 +48,7 @@ pub fn live_restore(runtime: &str) {
         IMAGE,
         "sh",
         "-c",
-        "trap 'exit 6' TERM; while :; do cut -d' ' -f1 /proc/uptime >/t; sleep 0.05; done",
+        "trap 'exit 6' TERM; while :; do cut -d' ' -f1 /proc/uptime >/tmp/t; sleep 0.05; done",
     ];
     docker.ok(&args);
     docker.ok(&["run", "-d", "--name", "ends-meanwhile", IMAGE, "sh", "-c", "sleep 1; exit 5"]);
@@ -56,7 +56,7 @@ pub fn live_restore(runtime: &str) {
     let before = pid(&docker);
     docker.crash_and_restart();
     assert_eq!(pid(&docker), before);
-    let time = |docker: &Docker| docker.ok(&["exec", "survivor", "cat", "/t"]);
+    let time = |docker: &Docker| docker.ok(&["exec", "survivor", "cat", "/tmp/t"]);
     let now = time(&docker);
     wait_until("the survivor goes on", || time(&docker) != now);
     let ended = "{{.State.Status}} {{.State.ExitCode}}";

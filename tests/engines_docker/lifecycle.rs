@@ -171,10 +171,10 @@ fn restart_policy_counts(docker: &Docker) {
 }
 
 fn healthcheck_turns_healthy_and_unhealthy(docker: &Docker) {
-    let flags = ["--health-cmd", "test -e /ok", "--health-interval", "200ms", "--health-retries", "1"];
-    let container = docker.background("health", &flags, "touch /ok; exec sleep 1000");
+    let flags = ["--health-cmd", "test -e /tmp/ok", "--health-interval", "200ms", "--health-retries", "1"];
+    let container = docker.background("health", &flags, "touch /tmp/ok; exec sleep 1000");
     wait_patiently("it is healthy", || container.inspect("{{.State.Health.Status}}") == "healthy");
-    container.sh("rm /ok");
+    container.sh("rm /tmp/ok");
     wait_patiently("it is unhealthy", || container.inspect("{{.State.Health.Status}}") == "unhealthy");
 }
 
@@ -207,7 +207,9 @@ fn twenty_at_once(docker: &Docker) {
     let running: Vec<_> = names
         .iter()
         .map(|name| {
-            docker.command(docker.run_args(&["--name", name], &["sh", "-c", "hostname >/h; cat /h"])).spawn()
+            docker
+                .command(docker.run_args(&["--name", name], &["sh", "-c", "hostname >/tmp/h; cat /tmp/h"]))
+                .spawn()
         })
         .collect();
     let hosts: std::collections::BTreeSet<_> =

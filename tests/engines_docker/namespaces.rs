@@ -34,7 +34,8 @@ fn net_none_and_host(docker: &Docker) {
 }
 
 fn net_bridge_reaches_another(docker: &Docker) {
-    let server = docker.background("net-server", &[], "echo hello >/index.html; exec httpd -f -p 80 -h /");
+    let server =
+        docker.background("net-server", &[], "echo hello >/tmp/index.html; exec httpd -f -p 80 -h /tmp");
     let address = server.inspect("{{.NetworkSettings.IPAddress}}");
     let script =
         format!("for i in 1 2 3 4 5 6 7 8 9; do wget -q -O- http://{address}/ && break; sleep 0.2; done");
@@ -51,8 +52,11 @@ fn net_of_another_container(docker: &Docker) {
 
 fn published_port_answers(docker: &Docker) {
     let flags = ["-p", "127.0.0.1:8123:80"];
-    let _server =
-        docker.background("published", &flags, "echo published >/index.html; exec httpd -f -p 80 -h /");
+    let _server = docker.background(
+        "published",
+        &flags,
+        "echo published >/tmp/index.html; exec httpd -f -p 80 -h /tmp",
+    );
     let get = || docker.world().inside(["busybox", "wget", "-q", "-O-", "http://127.0.0.1:8123/"]).run();
     casemate_tests::wait_until("the published port answers", || get().text() == "published");
 }
@@ -62,7 +66,7 @@ fn user_defined_network(docker: &Docker) {
     let server = docker.background(
         "own-net-server",
         &["--net", "own-net"],
-        "echo named >/index.html; exec httpd -f -p 80 -h /",
+        "echo named >/tmp/index.html; exec httpd -f -p 80 -h /tmp",
     );
     let script =
         "for i in 1 2 3 4 5 6 7 8 9; do wget -q -O- http://own-net-server/ && break; sleep 0.2; done";

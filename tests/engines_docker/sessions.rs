@@ -7,7 +7,8 @@ use casemate_tests::{cases, wait_until};
 pub const CASES: &[Case<Docker>] = cases![
     exec_gives_output_and_exit_code,
     exec_as_user_in_directory_with_environment,
-    exec_detached_and_privileged,
+    exec_detached,
+    exec_privileged,
     exec_of_nothing_says_why,
     exec_on_a_terminal,
     exec_ends_with_the_container,
@@ -41,10 +42,14 @@ fn exec_as_user_in_directory_with_environment(docker: &Docker) {
     assert_eq!(caps, "CapEff:\t0000000000000000");
 }
 
-fn exec_detached_and_privileged(docker: &Docker) {
+fn exec_detached(docker: &Docker) {
     let container = docker.sleeper("exec-detached", &[]);
-    container.exec(&["-d"], &["sh", "-c", "sleep 0.1; echo done >/done"]).ok();
-    wait_until("the detached process ended", || container.exec(&[], &["test", "-s", "/done"]).success());
+    container.exec(&["-d"], &["sh", "-c", "sleep 0.1; echo done >/tmp/done"]).ok();
+    wait_until("the detached process ended", || container.exec(&[], &["test", "-s", "/tmp/done"]).success());
+}
+
+fn exec_privileged(docker: &Docker) {
+    let container = docker.sleeper("exec-privileged", &[]);
     let bits = |flags: &[&str]| {
         let text = container.exec(flags, &["grep", "CapEff", "/proc/self/status"]).ok().text();
         u64::from_str_radix(text.trim_start_matches("CapEff:\t"), 16).expect("a mask").count_ones()

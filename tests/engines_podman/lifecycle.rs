@@ -84,12 +84,12 @@ fn pause_and_unpause(podman: &Podman) {
     if podman.rootless && Hierarchy::all().iter().any(|h| h.controllers.iter().any(|c| c == "freezer")) {
         return; // Podman itself refuses: a user has no freezer on v1.
     }
-    podman.background("pause", &[], "while :; do cut -d' ' -f1 /proc/uptime >/n; sleep 0.02; done");
+    podman.background("pause", &[], "while :; do cut -d' ' -f1 /proc/uptime >/tmp/n; sleep 0.02; done");
     podman.ok(&["pause", "pause"]);
     assert_eq!(podman.inspect("pause", "{{.State.Status}}"), "paused");
     podman.command(["exec", "pause", "true"]).run().fails_saying(&["running"]);
     podman.ok(&["unpause", "pause"]);
-    let count = || podman.ok(&["exec", "pause", "cat", "/n"]);
+    let count = || podman.ok(&["exec", "pause", "cat", "/tmp/n"]);
     let before = count();
     wait_until("it goes on", || count() != before);
     podman.ok(&["pause", "pause"]);
@@ -104,9 +104,9 @@ fn exec_flags(podman: &Podman) {
     assert_eq!(podman.ok(&[&flags[..], &show[..]].concat()), "1000\n1000 1001\n/var/tmp\nb c\n1");
     let echoed = podman.command(["exec", "-i", "exec", "cat"]).stdin(b"inside\n").run().ok();
     assert_eq!(echoed.stdout(), "inside\n");
-    podman.ok(&["exec", "-d", "exec", "sh", "-c", "echo done >/done"]);
+    podman.ok(&["exec", "-d", "exec", "sh", "-c", "echo done >/tmp/done"]);
     wait_until("the detached process ended", || {
-        podman.command(["exec", "exec", "test", "-s", "/done"]).run().success()
+        podman.command(["exec", "exec", "test", "-s", "/tmp/done"]).run().success()
     });
     podman
         .command(["exec", "-w", "/nosuch", "exec", "true"])

@@ -1,36 +1,64 @@
 //! Podman and conmon on top of the runtime, as root and as a user of no rights.
 
 mod lifecycle;
+mod policies;
 mod rights;
 mod settings;
 
-use casemate_tests::engine::{Case, IMAGE, World, run_cases};
+use casemate_tests::engine::{Case, IMAGE, World, cases_but, run_cases};
 use casemate_tests::{EngineRuntime, Invocation, Output, wait_until};
 
 #[test]
 fn podman_with_runc() {
-    let Some(podman) = Podman::rootful("runc") else { return };
-    podman.check(&[lifecycle::CASES, settings::CASES, rights::OF_ROOT]);
+    rootful(EngineRuntime::find("runc"), &[], &[]);
 }
 
 #[test]
 fn podman_with_casemate() {
-    let Some(podman) = Podman::rootful("casemate") else { return };
-    podman.check(&[lifecycle::CASES, settings::CASES, rights::OF_ROOT]);
+    rootful(EngineRuntime::find("casemate"), &[], &[]);
+}
+
+#[test]
+fn podman_under_baseline() {
+    rootful(EngineRuntime::under("baseline"), policies::NOT_UNDER_BASELINE, &[]);
+}
+
+/// The runtime is told nothing: this is its default.
+#[test]
+fn podman_under_hardened() {
+    rootful(EngineRuntime::untold(), policies::NOT_UNDER_HARDENED, policies::HARDENED);
 }
 
 #[test]
 fn rootless_podman_with_runc() {
-    let Some(podman) = Podman::rootless("runc") else { return };
-    podman.check_alone(rights::ALONE);
-    podman.check(&[lifecycle::CASES, settings::CASES, rights::OF_A_USER]);
+    rootless(EngineRuntime::find("runc"), &[]);
 }
 
 #[test]
 fn rootless_podman_with_casemate() {
-    let Some(podman) = Podman::rootless("casemate") else { return };
+    rootless(EngineRuntime::find("casemate"), &[]);
+}
+
+#[test]
+fn rootless_podman_under_baseline() {
+    rootless(EngineRuntime::under("baseline"), policies::NOT_ROOTLESS_UNDER_BASELINE);
+}
+
+#[test]
+fn rootless_podman_under_hardened() {
+    rootless(EngineRuntime::untold(), policies::NOT_ROOTLESS_UNDER_HARDENED);
+}
+
+fn rootful(runtime: Option<EngineRuntime>, but: &[(&str, &str)], more: &[Case<Podman>]) {
+    let Some(podman) = runtime.map(Podman::rootful) else { return };
+    let cases = cases_but(&[lifecycle::CASES, settings::CASES, rights::OF_ROOT], but);
+    podman.check(&cases.into_iter().chain(more).collect::<Vec<_>>());
+}
+
+fn rootless(runtime: Option<EngineRuntime>, but: &[(&str, &str)]) {
+    let Some(podman) = runtime.map(Podman::rootless) else { return };
     podman.check_alone(rights::ALONE);
-    podman.check(&[lifecycle::CASES, settings::CASES, rights::OF_A_USER]);
+    podman.check(&cases_but(&[lifecycle::CASES, settings::CASES, rights::OF_A_USER], but));
 }
 
 /// The user of rootless cases; inside the world only.
@@ -44,13 +72,11 @@ struct Podman {
 }
 
 impl Podman {
-    fn rootful(runtime: &str) -> Option<Self> {
-        let runtime = EngineRuntime::find(runtime)?;
-        Some(Self { world: World::make(), runtime, rootless: false }.loaded())
+    fn rootful(runtime: EngineRuntime) -> Self {
+        Self { world: World::make(), runtime, rootless: false }.loaded()
     }
 
-    fn rootless(runtime: &str) -> Option<Self> {
-        let runtime = EngineRuntime::find(runtime)?;
+    fn rootless(runtime: EngineRuntime) -> Self {
         let world = World::make();
         for (name, line) in [("passwd", "plain:x:4711:4711::/:/bin/sh"), ("group", "plain:x:4711:")] {
             let host = std::fs::read_to_string(format!("/etc/{name}")).expect("read the host's users");
@@ -68,7 +94,7 @@ impl Podman {
         // The binary may lie where a plain user cannot go.
         let copy = world.dir().join("runtime");
         std::fs::copy(runtime.path(), &copy).expect("copy the runtime");
-        Some(Self { world, runtime: runtime.at(copy), rootless: true }.loaded())
+        Self { world, runtime: runtime.at(copy), rootless: true }.loaded()
     }
 
     fn loaded(self) -> Self {
@@ -81,8 +107,8 @@ impl Podman {
         run_cases(self, 1, &cases.iter().collect::<Vec<_>>());
     }
 
-    fn check(&self, tables: &[&[Case<Self>]]) {
-        run_cases(self, 4, &tables.iter().flat_map(|table| table.iter()).collect::<Vec<_>>());
+    fn check(&self, cases: &[&Case<Self>]) {
+        run_cases(self, 4, cases);
         self.command(["rm", "-f", "-t", "0", "--all"]).run().ok();
         // A pod's own is Podman's to remove, and with any runtime it forgets hierarchies it does not know.
         self.world.assert_no_cgroups(|name| name.starts_with("libpod-"));

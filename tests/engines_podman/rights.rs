@@ -74,7 +74,7 @@ fn bridge_network(podman: &Podman) {
     podman.background(
         "server",
         &["--network", "podman"],
-        "echo hello >/index.html; exec httpd -f -p 80 -h /",
+        "echo hello >/tmp/index.html; exec httpd -f -p 80 -h /tmp",
     );
     let address = podman.inspect("server", "{{.NetworkSettings.IPAddress}}");
     let script =

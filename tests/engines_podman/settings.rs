@@ -14,7 +14,13 @@ pub const CASES: &[Case<Podman>] = cases![
     healthcheck_runs,
     descriptors_are_preserved,
     process_settings,
-    security_settings,
+    capabilities_are_dropped,
+    no_new_privileges,
+    seccomp_by_default,
+    seccomp_unconfined,
+    read_only_root,
+    masked_paths,
+    devices_given,
     volumes_and_tmpfs,
 ];
 
@@ -55,10 +61,10 @@ fn init_reaps(podman: &Podman) {
 }
 
 fn healthcheck_runs(podman: &Podman) {
-    let flags = ["--health-cmd", "test -e /ok", "--health-interval", "disable"];
-    podman.background("health", &flags, "touch /ok; exec sleep 1000");
+    let flags = ["--health-cmd", "test -e /tmp/ok", "--health-interval", "disable"];
+    podman.background("health", &flags, "touch /tmp/ok; exec sleep 1000");
     wait_until("it is healthy", || podman.command(["healthcheck", "run", "health"]).run().success());
-    podman.ok(&["exec", "health", "rm", "/ok"]);
+    podman.ok(&["exec", "health", "rm", "/tmp/ok"]);
     podman.command(["healthcheck", "run", "health"]).run().fails_with(1);
     podman.remove("health");
 }
@@ -93,20 +99,40 @@ fn process_settings(podman: &Podman) {
     );
 }
 
-fn security_settings(podman: &Podman) {
-    let status =
-        |flags: &[&str], name: &str| podman.sh(flags, &format!("grep ^{name}: /proc/self/status | cut -f2"));
-    assert_eq!(status(&["--cap-drop", "all"], "CapBnd"), "0000000000000000");
-    assert_eq!(status(&["--cap-drop", "all", "--cap-add", "chown"], "CapEff"), "0000000000000001");
-    assert_eq!(status(&["--security-opt", "no-new-privileges"], "NoNewPrivs"), "1");
-    assert_eq!(status(&[], "Seccomp"), "2");
-    assert_eq!(status(&["--security-opt", "seccomp=unconfined"], "Seccomp"), "0");
+fn status(podman: &Podman, flags: &[&str], name: &str) -> String {
+    podman.sh(flags, &format!("grep ^{name}: /proc/self/status | cut -f2"))
+}
+
+fn capabilities_are_dropped(podman: &Podman) {
+    assert_eq!(status(podman, &["--cap-drop", "all"], "CapBnd"), "0000000000000000");
+    assert_eq!(status(podman, &["--cap-drop", "all", "--cap-add", "chown"], "CapEff"), "0000000000000001");
+}
+
+fn no_new_privileges(podman: &Podman) {
+    assert_eq!(status(podman, &["--security-opt", "no-new-privileges"], "NoNewPrivs"), "1");
+}
+
+fn seccomp_by_default(podman: &Podman) {
+    assert_eq!(status(podman, &[], "Seccomp"), "2");
+}
+
+fn seccomp_unconfined(podman: &Podman) {
+    assert_eq!(status(podman, &["--security-opt", "seccomp=unconfined"], "Seccomp"), "0");
+}
+
+fn read_only_root(podman: &Podman) {
     let script = "echo x 2>/dev/null >/x || echo refused; echo y >/tmp/y";
     assert_eq!(podman.sh(&["--read-only"], script), "refused");
+}
+
+fn masked_paths(podman: &Podman) {
     assert_eq!(
         podman.sh(&[], "head -c 1 /proc/kcore 2>/dev/null | wc -c; ls /proc/scsi 2>/dev/null | wc -l"),
         "0\n0"
     );
+}
+
+fn devices_given(podman: &Podman) {
     assert_eq!(podman.sh(&["--device", "/dev/fuse"], ": <>/dev/fuse && echo opened"), "opened");
 }
 

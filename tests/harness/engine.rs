@@ -348,6 +348,21 @@ macro_rules! cases {
     ($($name:ident),* $(,)?) => { &[$($crate::engine::Case { name: stringify!($name), run: $name }),*] };
 }
 
+/// The cases of these tables, without those that a policy makes impossible: by name, each with the reason.
+///
+/// # Panics
+/// When no table has a case of such a name.
+pub fn cases_but<'a, E>(tables: &[&'a [Case<E>]], but: &[(&str, &str)]) -> Vec<&'a Case<E>> {
+    let mut cases: Vec<_> = tables.iter().flat_map(|table| table.iter()).collect();
+    for (name, reason) in but {
+        let all = cases.len();
+        cases.retain(|case| case.name != *name);
+        assert!(cases.len() < all, "there is no case {name}");
+        eprintln!("case {name} left out: {reason}");
+    }
+    cases
+}
+
 /// Runs every case, some at once, and reports all that fail, by name.
 ///
 /// # Panics

@@ -50,6 +50,11 @@ impl EngineRuntime {
         self.ours
     }
 
+    /// Whether no policy is named on its command line.
+    pub fn is_told_nothing(&self) -> bool {
+        self.ours && self.policy.is_none()
+    }
+
     /// What comes before every command on its command line.
     pub fn args(&self) -> Vec<String> {
         self.flags().into_iter().map(|flag| format!("--{flag}")).collect()
