@@ -44,9 +44,9 @@ pub enum Target<'a> {
 }
 
 impl<'a> Numbered<'a> {
-    /// No rules yet.
-    pub fn new(abi: Abi) -> Self {
-        Self { abi, uses: Vec::new(), newest: None }
+    /// No rules yet, and room for those of `names` names.
+    pub fn new(abi: Abi, names: usize) -> Self {
+        Self { abi, uses: Vec::with_capacity(names), newest: None }
     }
 
     /// Adds the rule at position `rule` for the system call `name`, after those before it in the profile. False if

@@ -75,7 +75,7 @@ impl Abi {
     pub fn number(self, name: &str) -> Option<u32> {
         match self {
             Self::X86_64 => probe!(X86_64, syscalls::x86_64::Sysno, name),
-            Self::X32 => match find(X32, name) {
+            Self::X32 => match X32.find(name) {
                 Some(own) => own,
                 None => probe!(X86_64, syscalls::x86_64::Sysno, name),
             }
@@ -86,7 +86,7 @@ impl Abi {
                 "newfstatat" => Some(79),
                 _ => probe!(AARCH64, syscalls::aarch64::Sysno, name),
             },
-            Self::Arm => probe!(ARM, syscalls::arm::Sysno, name).or_else(|| find(ARM_PRIVATE, name)),
+            Self::Arm => probe!(ARM, syscalls::arm::Sysno, name).or_else(|| ARM_PRIVATE.find(name)),
         }
     }
 
@@ -100,7 +100,7 @@ impl Abi {
         if self != Self::X86 {
             return None;
         }
-        let (number, call) = find(MULTIPLEXED, name)?;
+        let (number, call) = MULTIPLEXED.find(name)?;
         // ipc(2) carries a version in the upper half of its first argument, which the kernel strips.
         Some(Multiplexed { number, mask: if number == IPC { 0xffff } else { u32::MAX }, call })
     }
@@ -117,17 +117,12 @@ pub struct Multiplexed {
     pub call: u32,
 }
 
-fn find<T: Copy>(sorted: &[(&str, T)], name: &str) -> Option<T> {
-    let row = sorted.binary_search_by(|(known, _)| (*known).cmp(name)).ok()?;
-    sorted.get(row).map(|(_, value)| *value)
-}
-
 const SOCKETCALL: u32 = 102;
 const IPC: u32 = 117;
 
 /// `SYS_*` of `linux/net.h` and the calls of `linux/ipc.h`.
 #[rustfmt::skip]
-const MULTIPLEXED: &[(&str, (u32, u32))] = &[
+static MULTIPLEXED: Few<(u32, u32)> = Few::new(&[
     ("accept", (SOCKETCALL, 5)), ("accept4", (SOCKETCALL, 18)), ("bind", (SOCKETCALL, 2)),
     ("connect", (SOCKETCALL, 3)), ("getpeername", (SOCKETCALL, 7)), ("getsockname", (SOCKETCALL, 6)),
     ("getsockopt", (SOCKETCALL, 15)), ("listen", (SOCKETCALL, 4)), ("msgctl", (IPC, 14)),
@@ -138,11 +133,11 @@ const MULTIPLEXED: &[(&str, (u32, u32))] = &[
     ("sendto", (SOCKETCALL, 11)), ("setsockopt", (SOCKETCALL, 14)), ("shmat", (IPC, 21)),
     ("shmctl", (IPC, 24)), ("shmdt", (IPC, 22)), ("shmget", (IPC, 23)), ("shutdown", (SOCKETCALL, 13)),
     ("socket", (SOCKETCALL, 1)), ("socketpair", (SOCKETCALL, 8)),
-];
+]);
 
 /// Where x32 parts from x86-64 (`arch/x86/entry/syscalls/syscall_64.tbl`): a number of its own, or none.
 #[rustfmt::skip]
-const X32: &[(&str, Option<u32>)] = &[
+static X32: Few<Option<u32>> = Few::new(&[
     ("_sysctl", None), ("create_module", None), ("epoll_ctl_old", None), ("epoll_wait_old", None),
     ("execve", Some(520)), ("execveat", Some(545)), ("get_kernel_syms", None),
     ("get_robust_list", Some(531)), ("get_thread_area", None), ("getsockopt", Some(542)),
@@ -158,19 +153,19 @@ const X32: &[(&str, Option<u32>)] = &[
     ("setsockopt", Some(541)), ("sigaltstack", Some(525)), ("timer_create", Some(526)), ("uprobe", None),
     ("uretprobe", None), ("uselib", None), ("vmsplice", Some(532)), ("vserver", None),
     ("waitid", Some(529)), ("writev", Some(516)),
-];
+]);
 
 const ARM_PRIVATE_BASE: u32 = 0xf0000;
 
 /// `__ARM_NR_*`.
-const ARM_PRIVATE: &[(&str, u32)] = &[
+static ARM_PRIVATE: Few<u32> = Few::new(&[
     ("breakpoint", ARM_PRIVATE_BASE + 1),
     ("cacheflush", ARM_PRIVATE_BASE + 2),
     ("get_tls", ARM_PRIVATE_BASE + 6),
     ("set_tls", ARM_PRIVATE_BASE + 5),
     ("usr26", ARM_PRIVATE_BASE + 3),
     ("usr32", ARM_PRIVATE_BASE + 4),
-];
+]);
 
 // The `syscalls` crate finds a name by comparing it with every name it knows, which for a usual profile costs more
 // than all the rest of its compilation. Hash tables made by the compiler find it at once.
@@ -186,6 +181,40 @@ const fn slot(name: &str) -> usize {
         rest = more;
     }
     (hash ^ (hash >> 16)) as usize % SLOTS
+}
+
+/// A few names and what is particular about them, found by their hash. Most names that are asked for are none of them.
+struct Few<T: 'static> {
+    rows: &'static [(&'static str, T)],
+    /// `row + 1` by the hash of its name, 0 where free.
+    slots: [u8; FEW],
+}
+
+const FEW: usize = 256;
+
+impl<T: Copy> Few<T> {
+    #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler: out of bounds would not build")]
+    const fn new(rows: &'static [(&'static str, T)]) -> Self {
+        assert!(rows.len() < FEW / 2);
+        let mut slots = [0; FEW];
+        let mut row = 0;
+        while row < rows.len() {
+            let mut at = slot(rows[row].0) % FEW;
+            while slots[at] != 0 {
+                at = (at + 1) % FEW;
+            }
+            row += 1;
+            slots[at] = row as u8;
+        }
+        Self { rows, slots }
+    }
+
+    fn find(&self, name: &str) -> Option<T> {
+        let (before, from) = self.slots.split_at_checked(slot(name) % FEW)?;
+        let taken = from.iter().chain(before).take_while(|entry| **entry != 0);
+        let rows = taken.filter_map(|entry| self.rows.get(usize::from(*entry) - 1));
+        rows.into_iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+    }
 }
 
 /// A table of `number + 1` by the hash of the name, 0 where free.
@@ -254,10 +283,11 @@ mod tests {
     }
 
     #[test]
-    fn tables_are_sorted_for_the_search() {
-        assert!(X32.is_sorted_by(|a, b| a.0 < b.0));
-        assert!(MULTIPLEXED.is_sorted_by(|a, b| a.0 < b.0));
-        assert!(ARM_PRIVATE.is_sorted_by(|a, b| a.0 < b.0));
+    fn every_row_is_found() {
+        X32.rows.iter().for_each(|(name, number)| assert_eq!(X32.find(name), Some(*number)));
+        MULTIPLEXED.rows.iter().for_each(|(name, call)| assert_eq!(MULTIPLEXED.find(name), Some(*call)));
+        ARM_PRIVATE.rows.iter().for_each(|(name, number)| assert_eq!(ARM_PRIVATE.find(name), Some(*number)));
+        assert_eq!((X32.find("read"), X32.find("")), (None, None));
     }
 
     #[test]

@@ -70,7 +70,9 @@ pub fn compile_for(native: Native, profile: &LinuxSeccomp) -> Result<Filter> {
         }
         rules.push(rule);
     }
-    let mut conventions: Vec<_> = abis(native, profile).into_iter().map(Numbered::new).collect();
+    let names = rules.iter().map(|rule| rule.names.len()).sum();
+    let mut conventions: Vec<_> =
+        abis(native, profile).into_iter().map(|abi| Numbered::new(abi, names)).collect();
     let mut unknown = Vec::new();
     for (index, rule) in rules.iter().enumerate() {
         for name in rule.names {
