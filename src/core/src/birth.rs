@@ -99,6 +99,8 @@ pub fn create(plan: &Plan, mut outfit: Outfit) -> Result<Newborn, Failure> {
     let (mut root, mut known) = (outfit.root.take(), None);
     let open = |source: &Source| match root.take() {
         Some(fd) => Ok(OnceCell::from(Tree { fd, directory: true })),
+        // A relay mounts it, once it has joined the namespace.
+        None if source.instance.is_some() && plan.spaces.needs_relay() => Ok(OnceCell::new()),
         None => open_source(source, &mut known),
     };
     let trees = plan.sources.iter().map(open).collect::<Result<Vec<_>, _>>()?;

@@ -150,6 +150,7 @@ impl<'a, 'l> Born<'a, 'l> {
 pub(super) fn relay(plan: &Plan, hands: &Hands) -> Result<(), Fault> {
     let Some((target, spaces)) = &hands.target else {
         join(plan, hands)?;
+        super::tree::open_joined(plan, hands)?;
         for (index, step) in plan.furnish.iter().enumerate() {
             if let Furnish::Sysctl { path, value } = step
                 && plan.is_set_early(path)

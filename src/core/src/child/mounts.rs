@@ -46,7 +46,10 @@ pub(super) fn mount(life: &Life<'_>, root: BorrowedFd<'_>, step: &Mount) -> Resu
         From::Existing => remount(root, step),
         From::Tree(index) => {
             let tree = life.tree(*index).ok_or(Errno::NOENT)?;
-            bind(root, tree, step)
+            match life.plan.sources.get(*index).and_then(|source| source.instance.as_ref()) {
+                Some(kind) => place(root, tree.fd.as_fd(), step, is_kernel_view(kind)),
+                None => bind(root, tree, step),
+            }
         }
         From::New { kind, options, fallback } => match instance(kind, options.iter().map(pair)) {
             Ok(fresh) => place(root, fresh.as_fd(), step, is_kernel_view(kind)),
@@ -64,7 +67,7 @@ fn pair((key, value): &(CString, Option<CString>)) -> (&CStr, Option<&CStr>) {
 }
 
 /// A new filesystem instance, detached.
-fn instance<'o>(
+pub(super) fn instance<'o>(
     kind: &CStr,
     options: impl Iterator<Item = (&'o CStr, Option<&'o CStr>)>,
 ) -> Result<OwnedFd, Errno> {

@@ -7,8 +7,9 @@ use rustix::fs::{AtFlags, CWD, FileType};
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
 
-use super::Life;
-use crate::plan::Source;
+use super::mounts::instance;
+use super::{Hands, Life};
+use crate::plan::{Plan, Source};
 use crate::report::{Fault, Stage};
 
 /// A detached mount tree.
@@ -26,6 +27,9 @@ impl Tree {
     /// # Errors
     /// `EPERM` without `CAP_SYS_ADMIN` over that namespace (open_tree(2)), else what the path walk says.
     pub fn open(source: &Source) -> Result<Self, Errno> {
+        if let Some(kind) = &source.instance {
+            return Ok(Self { fd: instance(kind, std::iter::empty())?, directory: true });
+        }
         let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         if source.recursive {
             flags |= OpenTreeFlags::AT_RECURSIVE;
@@ -45,6 +49,16 @@ pub(super) fn open_rest(life: &Life<'_>) -> Result<(), Fault> {
             Err(_absent) if source.optional => {}
             Err(errno) => return Err(Stage::Source.fault_at(index, errno)),
             Ok(opened) => fill(tree, opened),
+        }
+    }
+    Ok(())
+}
+
+/// Mounts what shows the namespaces that a relay has joined.
+pub(super) fn open_joined(plan: &Plan, hands: &Hands) -> Result<(), Fault> {
+    for (index, (source, tree)) in plan.sources.iter().zip(&hands.trees).enumerate() {
+        if source.instance.is_some() {
+            fill(tree, Tree::open(source).map_err(|errno| Stage::Source.fault_at(index, errno))?);
         }
     }
     Ok(())

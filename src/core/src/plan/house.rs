@@ -18,6 +18,9 @@ pub struct Source {
     pub idmap_recursive: bool,
     /// A filesystem that takes no id-map is used without: its files are then nobody's inside.
     pub idmap_optional: bool,
+    /// Not a tree that is there, but a new instance of this filesystem: it shows a namespace that the container joins
+    /// and does not own, and so cannot mount.
+    pub instance: Option<CString>,
     /// Not needed unless a step falls back on it: failing to open it is not an error.
     pub optional: bool,
 }

@@ -6,6 +6,7 @@ use casemate_core::plan::{Device, House, Link, Node, Source};
 use casemate_spec::mount::MountOptions;
 use casemate_spec::{Error, Result};
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Spec};
+use rustix::fs::FileType;
 
 use super::text::{c_string, place};
 use super::{Building, plain_source};
@@ -66,7 +67,12 @@ impl Building {
 
     fn device(&mut self, mut device: Device, path: &str, bind: bool) -> Result<()> {
         if bind {
-            device.bind = Some(self.source(Source { path: c_string(path)?, ..plain_source() }));
+            // Replaced by a link to the container's own in any case.
+            if path == "/dev/ptmx" {
+                return Ok(());
+            }
+            let node = host_node(&device, path)?;
+            device.bind = Some(self.source(Source { path: c_string(&node)?, ..plain_source() }));
         }
         self.house.push(House::Device(device));
         Ok(())
@@ -84,6 +90,39 @@ fn brings_dev(spec: &Spec) -> bool {
         let options = MountOptions::parse(mount.options().as_deref().unwrap_or_default());
         let bind = options.bind.is_some() || mount.typ().as_deref() == Some("bind");
         bind && mount.destination().components().eq(Path::new("/dev").components())
+    })
+}
+
+/// The host's node that is this very device: what lies at the same path may be another.
+fn host_node(device: &Device, path: &str) -> Result<String> {
+    let (major, minor) = device.number;
+    if is_node(device, path) || device.node == Node::Fifo {
+        return Ok(path.to_owned());
+    }
+    let kind = if device.node == Node::Block { "block" } else { "char" };
+    // sysfs says how the kernel calls it (Documentation/ABI/testing/sysfs-dev).
+    let facts =
+        std::fs::read_to_string(format!("/sys/dev/{kind}/{major}:{minor}/uevent")).unwrap_or_default();
+    let named =
+        facts.lines().find_map(|line| line.strip_prefix("DEVNAME=")).map(|name| format!("/dev/{name}"));
+    named.filter(|node| is_node(device, node)).ok_or_else(|| {
+        Error::new(
+            format!("device {path}"),
+            format!("the host has no node for {kind} device {major}:{minor}"),
+        )
+        .hint("in a user namespace a node cannot be made, only the host's can be bound")
+    })
+}
+
+fn is_node(device: &Device, path: &str) -> bool {
+    let wanted = match device.node {
+        Node::Character => FileType::CharacterDevice,
+        Node::Block => FileType::BlockDevice,
+        Node::Fifo => FileType::Fifo,
+    };
+    rustix::fs::stat(path).is_ok_and(|stat| {
+        let number = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+        FileType::from_raw_mode(stat.st_mode) == wanted && number == device.number
     })
 }
 

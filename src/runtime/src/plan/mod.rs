@@ -253,6 +253,7 @@ fn plain_source() -> Source {
         idmap: None,
         idmap_recursive: false,
         idmap_optional: false,
+        instance: None,
         optional: false,
     }
 }
@@ -269,14 +270,27 @@ fn furnish(spec: &Spec, linux: Option<&Linux>, enter: Enter) -> Result<Vec<Furni
     let mut sysctls: Vec<_> = linux.sysctl().iter().flatten().collect();
     sysctls.sort();
     for (key, value) in sysctls {
-        let path = casemate_spec::validate::sysctl_path(key).ok_or_else(|| {
-            Error::new(format!("config.json: linux.sysctl {key:?}"), "it names no kernel parameter")
-        })?;
-        steps.push(Furnish::Sysctl { path: c_string(&format!("sys/{path}"))?, value: c_string(value)? });
+        // A user namespace's root may not write these files, and may make the system calls.
+        match key.as_str() {
+            "kernel.hostname" => steps.push(Furnish::Hostname(c_string(value)?)),
+            "kernel.domainname" => steps.push(Furnish::Domainname(c_string(value)?)),
+            _ => steps.push(parameter(key, value)?),
+        }
     }
     if !matches!(enter, Enter::Pivot | Enter::Move) {
         return Ok(steps);
     }
+    furnish_root(spec, linux, steps)
+}
+
+fn parameter(key: &str, value: &str) -> Result<Furnish> {
+    let path = casemate_spec::validate::sysctl_path(key).ok_or_else(|| {
+        Error::new(format!("config.json: linux.sysctl {key:?}"), "it names no kernel parameter")
+    })?;
+    Ok(Furnish::Sysctl { path: c_string(&format!("sys/{path}"))?, value: c_string(value)? })
+}
+
+fn furnish_root(spec: &Spec, linux: &Linux, mut steps: Vec<Furnish>) -> Result<Vec<Furnish>> {
     for path in linux.readonly_paths().iter().flatten() {
         steps.push(Furnish::ReadonlyPath(place(path)?));
     }

@@ -78,9 +78,15 @@ impl Building {
         if kind == "cgroup" || kind == "cgroup2" {
             return self.cgroup(&destination, kind, &options, context, spaces);
         }
+        let shown = format!("{kind} ({})", words.join(","));
+        if self.own.is_some() && shows_foreign(kind, spaces) {
+            let source = self.source(Source { instance: Some(c_string(kind)?), ..plain_source() });
+            let from = From::Tree(source);
+            self.house.push(House::Mount(Mount { from, at, changes, copy_up: false, shown }));
+            return Ok(());
+        }
         let fallback = self.sysfs_fallback(kind, spaces);
         let from = From::New { kind: c_string(kind)?, options: keys(kind, oci, &options, label)?, fallback };
-        let shown = format!("{kind} ({})", words.join(","));
         self.house.push(House::Mount(Mount { from, at, changes, copy_up: options.tmpcopyup, shown }));
         Ok(())
     }
@@ -125,6 +131,17 @@ impl Building {
             self.source(Source { path, recursive: true, optional: true, ..plain_source() })
         })
     }
+}
+
+/// Whether a filesystem shows a namespace that the container's new user namespace will not own.
+fn shows_foreign(kind: &str, spaces: &Spaces) -> bool {
+    let shown = match kind {
+        "proc" => Space::Pid,
+        "sysfs" => Space::Network,
+        "mqueue" => Space::Ipc,
+        _ => return false,
+    };
+    !spaces.makes(shown)
 }
 
 fn not_over_proc(destination: &Path) -> Result<()> {

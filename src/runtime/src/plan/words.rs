@@ -224,10 +224,10 @@ impl fmt::Display for Words<'_, Stage> {
 pub fn describe(plan: &Plan, fault: &Fault) -> String {
     let index = usize::from(fault.index);
     let listed = match fault.stage {
-        Stage::Source => plan
-            .sources
-            .get(index)
-            .map(|source| format!("open mount source {}", source.path.to_string_lossy())),
+        Stage::Source => plan.sources.get(index).map(|source| match &source.instance {
+            Some(kind) => format!("mount {}", kind.to_string_lossy()),
+            None => format!("open mount source {}", source.path.to_string_lossy()),
+        }),
         Stage::House => plan.house.get(index).map(|step| Words(step).to_string()),
         Stage::CreateHook => plan.create_hooks.get(index).map(|hook| format!("createContainer hook {hook}")),
         Stage::Furnish => plan.furnish.get(index).map(|step| Words(step).to_string()),
