@@ -1,5 +1,7 @@
 //! TOML documents that people write: read strictly, and every fault shown where it stands.
 
+use std::ops::Range;
+
 use casemate_spec::Error;
 use serde::de::DeserializeOwned;
 
@@ -17,18 +19,28 @@ pub fn read<T: DeserializeOwned>(text: &str, origin: &str) -> Result<T, Error> {
     toml::from_str(text).map_err(|error| at(text, origin, error.span(), error.message()))
 }
 
-/// An error about the bytes `span` of `text`, counted from 1 in lines and characters.
-pub fn at(text: &str, origin: &str, span: Option<std::ops::Range<usize>>, what: &str) -> Error {
+/// An error about the bytes `span` of `text`: `ORIGIN:LINE:COLUMN: what`, and the line with a marker in the hint.
+pub fn at(text: &str, origin: &str, span: Option<Range<usize>>, what: &str) -> Error {
     let what = what.replace('\n', "; ");
     let Some(span) = span else { return Error::new(origin, what) };
-    let before = text.get(..span.start).unwrap_or(text);
-    let line = before.matches('\n').count() + 1;
-    let start = before.rfind('\n').map_or(0, |at| at + 1);
-    let column = before.get(start..).unwrap_or_default().chars().count();
+    let start = line_start(text, span.start);
     let shown = text.get(start..).unwrap_or_default().lines().next().unwrap_or_default();
     let marked = text.get(span.start..span.end.min(start + shown.len()).max(span.start)).unwrap_or_default();
     // A marker that lines up whatever tabs the line begins with.
-    let pad: String = shown.chars().take(column).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+    let before = text.get(start..span.start).unwrap_or_default();
+    let pad: String = before.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
     let marker = "^".repeat(marked.chars().count().max(1));
-    Error::new(format!("{origin}:{line}:{}", column + 1), what).hint(format!("{shown}\n{pad}{marker}"))
+    Error::new(place(text, origin, &span), what).hint(format!("\n{shown}\n{pad}{marker}"))
+}
+
+/// `ORIGIN:LINE:COLUMN` of where `span` begins, counted from 1 in lines and characters.
+pub(crate) fn place(text: &str, origin: &str, span: &Range<usize>) -> String {
+    let before = text.get(..span.start).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.get(line_start(text, span.start)..).unwrap_or_default().chars().count() + 1;
+    format!("{origin}:{line}:{column}")
+}
+
+fn line_start(text: &str, at: usize) -> usize {
+    text.get(..at).unwrap_or(text).rfind('\n').map_or(0, |newline| newline + 1)
 }

@@ -1,5 +1,8 @@
 //! What judging needs to know of the host. Gathered by the caller: this crate does no I/O.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use casemate_spec::Host;
 
 /// The host, as far as a policy depends on it.
@@ -13,6 +16,9 @@ pub struct HostFacts {
     pub kernel: (u32, u32),
     /// The caller is root of a user namespace only, or not root at all: no range of host ids is to be had.
     pub in_user_namespace: bool,
+    /// Where sources of bind mounts, as the configuration writes them, lead once symbolic links are followed; those
+    /// that lead where they say may be left out.
+    pub sources: BTreeMap<PathBuf, PathBuf>,
     /// CPUs the caller may run on; 0 where that is not known.
     pub cpus: u32,
 }

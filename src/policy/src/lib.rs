@@ -14,14 +14,21 @@ mod confinement;
 pub mod document;
 mod facts;
 mod gate;
+mod grade;
+mod judge;
+mod meet;
 mod policy;
+mod protections;
 mod report;
+mod rules;
+mod schema;
 pub mod seccomp;
 
 pub use confinement::{Confinement, Fallback, Landlock, Missing, UserNamespace};
 pub use facts::HostFacts;
 pub use gate::{Admitted, Denied, judge};
-pub use policy::{Policy, load};
+pub use grade::{Grade, Row, grade};
+pub use policy::{Builtin, Policy, Sources, builtin_text, load};
 pub use report::{Change, Protection};
 
 #[cfg(test)]

@@ -1,45 +1,63 @@
-//! The gate opens and closes.
+//! The engine, over what engines really ask for.
 
-use casemate_spec::{Config, Error};
+mod admitted;
+mod denied;
+mod document;
+mod engines;
+mod properties;
+mod tightened;
 
-use super::*;
+use casemate_spec::{Config, Host};
+use serde_json::{Value, json};
 
-fn config(text: &str) -> Config {
-    casemate_spec::parse(text.as_bytes()).unwrap()
+use crate::*;
+
+/// This kind of host: real root, a recent kernel.
+fn host() -> HostFacts {
+    HostFacts {
+        host: Host::default(),
+        landlock_abi: 7,
+        kernel: (6, 18),
+        in_user_namespace: false,
+        cpus: 2,
+        ..HostFacts::default()
+    }
 }
 
-const GOOD: &str = r#"{"ociVersion":"1.0.2","root":{"path":"rootfs"},"process":{"cwd":"/","args":["sh"]}}"#;
-
-#[test]
-fn the_bundle_passes_to_the_letter() {
-    let asked = config(GOOD);
-    let admitted = judge(asked.clone(), &Policy::oci(), &HostFacts::default()).unwrap();
-    assert_eq!(admitted.config(), &asked);
-    assert_eq!(admitted.changes(), []);
-    assert_eq!(admitted.policy(), &Policy::oci());
-    assert_eq!(admitted.confinement(), &Confinement::default());
+fn policy(name: &str) -> Policy {
+    Policy::builtin(name).unwrap()
 }
 
-#[test]
-fn every_violation_is_said_in_one_line() {
-    let bad = config(r#"{"ociVersion":"9","root":{"path":"rootfs"},"process":{"cwd":"x","args":["sh"]}}"#);
-    let denied = judge(bad, &Policy::oci(), &HostFacts::default()).unwrap_err();
-    assert_eq!(denied.violations().len(), 2);
-    assert_eq!(
-        Error::from(denied).to_string(),
-        "config.json: ociVersion: expected a version 1.x.y, found \"9\"; process.cwd: expected an absolute path, \
-         found \"x\""
-    );
+/// A document over what it extends, from the policies compiled in.
+fn written(text: &str) -> Policy {
+    load(text, "test.toml", &mut Builtin)
+        .unwrap_or_else(|e| panic!("{e}\n{}", e.remedy().unwrap_or_default()))
 }
 
-#[test]
-fn a_flood_of_violations_stays_readable() {
-    let env = vec!["\"x\""; 5000].join(",");
-    let bad = format!(
-        r#"{{"ociVersion":"1.0.0","root":{{"path":"r"}},"process":{{"cwd":"/","args":["a"],"env":[{env}]}}}}"#
-    );
-    let denied = judge(config(&bad), &Policy::oci(), &HostFacts::default()).unwrap_err();
-    assert_eq!(denied.violations().len(), 5000);
-    let text = denied.to_string();
-    assert!(text.ends_with("; and 4980 more") && text.len() < 2000, "{text}");
+fn config(value: &Value) -> Config {
+    casemate_spec::parse(value.to_string().as_bytes()).unwrap()
+}
+
+/// What `docker run` asks for.
+fn docker() -> Value {
+    serde_json::from_str(engines::text("docker")).unwrap()
+}
+
+/// The same, changed.
+fn docker_with(change: impl FnOnce(&mut Value)) -> Config {
+    let mut value = docker();
+    change(&mut value);
+    config(&value)
+}
+
+fn rules_of(denied: &Denied) -> Vec<&str> {
+    denied.violations().iter().map(|violation| violation.rule).collect()
+}
+
+fn add_mount(value: &mut Value, mount: Value) {
+    value["mounts"].as_array_mut().unwrap().push(mount);
+}
+
+fn bind(source: &str, destination: &str, options: &[&str]) -> Value {
+    json!({"destination": destination, "type": "bind", "source": source, "options": options})
 }

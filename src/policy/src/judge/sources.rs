@@ -1,0 +1,108 @@
+//! What of the host's files a bind mount may show.
+
+use std::path::Path;
+
+use oci_spec::runtime::{LinuxNamespaceType, Mount};
+
+use super::{Case, adding, is_bind, plain};
+use crate::schema::{Device, Place, is_beneath};
+
+const RULE: &str = "mounts";
+
+/// Conventional links: the same place by another name.
+const ALIASES: [(&str, &str); 2] = [("/var/run", "/run"), ("/var/lock", "/run/lock")];
+
+/// What is shared memory of the host's; shown to a container that shares the host's IPC anyhow.
+const OF_IPC: [&str; 2] = ["/dev/shm", "/dev/mqueue"];
+
+pub(super) fn apply(case: &mut Case<'_>) {
+    if case.rules.mounts.deny_sources.is_empty() {
+        return;
+    }
+    let mut found = Vec::new();
+    if let Some(root) = case.config.spec.root() {
+        check(case, root.path(), "root.path", &mut found);
+    }
+    for (index, mount) in case.config.spec.mounts().iter().flatten().enumerate() {
+        if is_bind(mount) {
+            let source = mount.source().as_deref().unwrap_or(Path::new(""));
+            check(case, source, &format!("mounts[{index}].source"), &mut found);
+        }
+        for layer in layers(mount) {
+            check(case, Path::new(layer), &format!("mounts[{index}].options"), &mut found);
+        }
+    }
+    for Finding { field, asked, remedy } in found {
+        case.deny(RULE, field, asked, "no place of the host from which it can be taken over", remedy);
+    }
+}
+
+/// A denied source.
+struct Finding {
+    field: String,
+    asked: String,
+    remedy: String,
+}
+
+/// The directories an overlay is made of.
+fn layers(mount: &Mount) -> impl Iterator<Item = &str> {
+    let words = mount.options().iter().flatten().filter(|_| mount.typ().as_deref() == Some("overlay"));
+    let values = words.flat_map(|word| word.split(',')).filter_map(|word| word.split_once('='));
+    values
+        .filter(|(key, _)| matches!(*key, "lowerdir" | "lowerdir+" | "upperdir" | "workdir" | "datadir+"))
+        .flat_map(|(_, value)| value.split(':'))
+}
+
+fn check(case: &Case<'_>, source: &Path, field: &str, found: &mut Vec<Finding>) {
+    let written = source.to_string_lossy();
+    // A relative path lies in the bundle, unless it climbs out of it.
+    let climbs = !source.is_absolute() && source.components().any(|c| c == std::path::Component::ParentDir);
+    if climbs && !case.host.sources.contains_key(source) {
+        let asked = format!("{written:?}, which leads out of the bundle");
+        let remedy = "write the path from the root".to_owned();
+        return found.push(Finding { field: field.to_owned(), asked, remedy });
+    }
+    if source.is_absolute()
+        && let Some(remedy) = denied(case, &known(source))
+    {
+        let asked = format!("{written:?} of the host");
+        return found.push(Finding { field: field.to_owned(), asked, remedy });
+    }
+    let Some(target) = case.host.sources.get(source) else { return };
+    if let Some(remedy) = denied(case, &known(target)) {
+        let asked = format!("{written:?} of the host, which leads to {:?}", target.to_string_lossy());
+        found.push(Finding { field: field.to_owned(), asked, remedy });
+    }
+}
+
+/// The path by the name that policies use.
+fn known(path: &Path) -> String {
+    let path = plain(path);
+    let alias = ALIASES.iter().find(|(alias, _)| is_beneath(&path, alias));
+    match alias.and_then(|(alias, name)| Some((path.strip_prefix(alias)?, name))) {
+        Some((rest, name)) => format!("{name}{rest}"),
+        None => path,
+    }
+}
+
+/// The line of a policy that would admit `path`, when it is denied.
+fn denied(case: &Case<'_>, path: &str) -> Option<String> {
+    let rule = &case.rules.mounts;
+    if rule.allow_sources.iter().any(|place| place.holds(path)) {
+        return None;
+    }
+    if OF_IPC.contains(&path) && case.is_the_hosts(LinuxNamespaceType::Ipc) {
+        return None;
+    }
+    let device = Device::known(path);
+    if device.is_some_and(|device| case.rules.devices.allow.admits(|allowed| allowed.holds(&device))) {
+        return None;
+    }
+    // What holds a denied place shows it too.
+    let hit = rule.deny_sources.iter().any(|place| place.holds(path) || is_beneath(&place.path, path));
+    let place = Place { path: path.to_owned(), beneath: false };
+    hit.then(|| match device {
+        Some(device) => adding("devices.allow", &[device]),
+        None => adding("mounts.allow_sources", &[place]),
+    })
+}
