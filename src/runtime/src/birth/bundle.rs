@@ -39,7 +39,7 @@ impl Bundle {
         let config = casemate_spec::parse(&bytes)?;
         let chosen = choice::choose(global, config.spec.annotations().as_ref())?;
         let subject = id.map(|id| Subject { id, verb: "create" });
-        let admitted = judged(global, &chosen, config, subject.as_ref())?;
+        let admitted = judged(global, &chosen, config, &path, subject.as_ref())?;
         Ok(Self { path, bytes, admitted, chosen })
     }
 }
@@ -87,7 +87,7 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Judges a configuration under the policy that was chosen; `subject` is whom audit lines are about.
+/// Judges the configuration of a bundle under the policy that was chosen; `subject` is whom audit lines are about.
 ///
 /// # Errors
 /// Everything that stands against the configuration.
@@ -95,18 +95,19 @@ pub fn judged(
     global: &Global,
     chosen: &Chosen,
     config: Config,
+    bundle: &Path,
     subject: Option<&Subject<'_>>,
 ) -> Result<Admitted> {
     for ignored in &config.ignored {
         log::debug(format_args!("config.json: ignored {ignored}"));
     }
-    let facts = facts(global, &config);
+    let facts = facts(global, &config, bundle);
     choice::judged(chosen, config, &facts, subject)
 }
 
 /// What a policy depends on, of the host and of what the configuration joins.
-pub fn facts(global: &Global, config: &Config) -> HostFacts {
-    choice::facts(global, super::outside::host(global, config))
+pub fn facts(global: &Global, config: &Config, bundle: &Path) -> HostFacts {
+    choice::facts(global, super::outside::host(global, config), config, bundle)
 }
 
 /// Runs this program again from a file that the container cannot reach, unless its user namespace keeps it from ours

@@ -13,7 +13,6 @@ use casemate_spec::{ContainerId, Error, Result};
 use serde_json::{Value, json};
 
 use super::Chosen;
-use super::verdict::is_broken;
 use crate::log;
 
 /// Whom a line is about.
@@ -61,11 +60,11 @@ fn lines(chosen: &Chosen, subject: &Subject<'_>, verdict: &Result<Admitted, Deni
                 line("would-tighten", change.rule, &change.field, &change.asked, &change.enforced, None)
             })
             .collect(),
-        // What the specification itself forbids fails in any case, and says so.
+        // It fails in any case, and says so.
+        Err(denied) if denied.is_malformed() => Vec::new(),
         Err(denied) => denied
             .violations()
             .iter()
-            .filter(|violation| !is_broken(violation))
             .map(|v| line("would-deny", v.rule, &v.field, &v.asked, &v.allowed, v.remedy.as_deref()))
             .collect(),
     }

@@ -1,23 +1,54 @@
 //! What of this host a policy depends on; asked on the way to every container, so nothing here costs more than a
 //! system call.
 
+use std::collections::BTreeMap;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
 use casemate_core::sys::landlock;
 use casemate_policy::HostFacts;
-use casemate_spec::Host;
+use casemate_spec::{Config, Host};
+use rustix::fs::{Mode, OFlags};
 use rustix::thread::sched_getaffinity;
 
 use crate::cli::Global;
 
-/// The host's facts; `host` is what the specification's own rules depend on.
-pub fn facts(global: &Global, host: Host) -> HostFacts {
+/// The host's facts; `host` is what the specification's own rules depend on, and `bundle` is where relative sources
+/// of mounts begin.
+pub fn facts(global: &Global, host: Host, config: &Config, bundle: &Path) -> HostFacts {
     HostFacts {
         host,
         landlock_abi: landlock::abi(),
         kernel: kernel(),
         in_user_namespace: global.is_confined(),
+        sources: sources(config, bundle),
         // A host that does not tell leaves the policy's limits on CPU time to be what they are without it.
         cpus: sched_getaffinity(None).map_or(0, |set| set.count()),
     }
+}
+
+/// Where the sources of bind mounts lead, for those that lead elsewhere than they say. One that cannot be opened
+/// cannot be mounted either, and the birth will say so.
+fn sources(config: &Config, bundle: &Path) -> BTreeMap<PathBuf, PathBuf> {
+    let mut leads = BTreeMap::new();
+    for mount in config.spec.mounts().iter().flatten() {
+        let mut options = mount.options().iter().flatten();
+        let is_bind = mount.typ().as_deref() == Some("bind")
+            || options.any(|option| matches!(option.as_str(), "bind" | "rbind"));
+        let Some(source) = mount.source().as_ref().filter(|_| is_bind) else { continue };
+        let lead = rustix::fs::open(bundle.join(source), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+            .ok()
+            .and_then(|opened| descriptor_path(&opened).ok());
+        if let Some(lead) = lead.filter(|lead| lead != source) {
+            leads.insert(source.clone(), lead);
+        }
+    }
+    leads
+}
+
+/// The path that the kernel has for a descriptor (proc_pid_fd(5)).
+fn descriptor_path(descriptor: &OwnedFd) -> std::io::Result<PathBuf> {
+    std::fs::read_link(format!("/proc/self/fd/{}", descriptor.as_raw_fd()))
 }
 
 fn kernel() -> (u32, u32) {

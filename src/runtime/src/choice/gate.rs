@@ -1,10 +1,10 @@
 //! From the chosen policy to the verdict: enforced, or only tried.
 
-use casemate_policy::{Admitted, HostFacts, judge};
-use casemate_spec::{Config, Result};
+use casemate_policy::{Admitted, Denied, HostFacts, judge};
+use casemate_spec::{Config, Error, Result};
 
+use super::Chosen;
 use super::audit::{self, Subject};
-use super::{Chosen, denial};
 use crate::log;
 
 /// Judges a configuration. Where the policy is only tried, what it would have changed or refused goes to the audit
@@ -25,11 +25,18 @@ pub fn judged(
         let verdict = judge(config.clone(), &chosen.policy, host);
         audit::append(chosen, subject, &verdict);
     }
-    let admitted = judge(config, enforced, host).map_err(|denied| denial(enforced, denied))?;
+    let admitted = judge(config, enforced, host).map_err(denial)?;
     log::debug(format_args!("policy {}", chosen.why));
     for change in admitted.changes() {
         let (rule, field, asked, done) = (change.rule, &change.field, &change.asked, &change.enforced);
         log::debug(format_args!("policy rule {rule}: {field}: {done} in place of {asked}"));
     }
     Ok(admitted)
+}
+
+fn denial(denied: Denied) -> Error {
+    match denied.is_malformed() {
+        true => Error::from(denied),
+        false => Error::from(denied).hint("runtime check BUNDLE shows every protection and every rule"),
+    }
 }

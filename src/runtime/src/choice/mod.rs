@@ -14,11 +14,10 @@ mod gate;
 mod host;
 mod policies;
 mod trusted;
-mod verdict;
 
 use std::collections::HashMap;
 
-use casemate_policy::Policy;
+use casemate_policy::{Builtin, Policy};
 use casemate_spec::Result;
 
 pub use audit::Subject;
@@ -26,10 +25,9 @@ pub use facts::facts;
 pub use gate::judged;
 pub use host::HostConfig;
 pub use policies::Policies;
-pub use verdict::{denial, is_malformed};
 
 use crate::cli::Global;
-use crate::store::Record;
+use crate::store::{POLICY, Record};
 
 /// The annotation that names a policy.
 pub const ANNOTATION: &str = "io.casemate.policy";
@@ -85,7 +83,7 @@ pub fn choose(global: &Global, annotations: Option<&HashMap<String, String>>) ->
 pub fn kept(global: &Global, document: &str, record: &Record) -> Result<Chosen> {
     let host = HostConfig::load(global)?;
     let mut policies = Policies::on(global);
-    let made = casemate_policy::load(document, "policy.toml", &mut |parent| policies.named(parent))?;
+    let made = casemate_policy::load(document, POLICY, &mut Builtin)?;
     let ceiling = ceiling(&mut policies, &host)?;
     let policy = if host.ceiling.is_some() { made.meet(&ceiling) } else { made };
     Ok(Chosen { policy, audit: record.audit, ceiling, why: record.chosen.clone(), host })

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use casemate_policy::Policy;
+use casemate_policy::seccomp::Profile;
+use casemate_policy::{Policy, Sources};
 use casemate_spec::{Error, Result};
 
 use super::host::directory;
@@ -16,13 +17,19 @@ const DEEPEST: usize = 8;
 #[derive(Debug)]
 pub struct Policies {
     directory: PathBuf,
+    profiles: PathBuf,
     reading: Vec<PathBuf>,
 }
 
 impl Policies {
     /// This host's policies.
     pub fn on(global: &Global) -> Self {
-        Self { directory: directory(global).join("policies"), reading: Vec::new() }
+        let directory = directory(global);
+        Self {
+            directory: directory.join("policies"),
+            profiles: directory.join("profiles"),
+            reading: Vec::new(),
+        }
     }
 
     /// A name, or a file when there is a `/` in it or it ends in `.toml`.
@@ -78,21 +85,11 @@ impl Policies {
         }
         let Some(text) = trusted::read(&path, place)? else { return Ok(None) };
         let origin = path.display().to_string();
-        let beside = path.parent().unwrap_or(Path::new("/")).to_owned();
+        let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
         self.reading.push(path);
-        let loaded = casemate_policy::load(&text, &origin, &mut |parent| self.parent(parent, &beside, place));
+        let loaded = casemate_policy::load(&text, &origin, &mut Beside { policies: self, directory, place });
         self.reading.pop();
         loaded.map(Some)
-    }
-
-    /// What `extends` names; a file is looked for beside the one that extends it.
-    fn parent(&mut self, asked: &str, beside: &Path, place: Place) -> Result<Policy> {
-        if !is_file(asked) {
-            return self.named(asked);
-        }
-        let path = beside.join(asked);
-        self.file(&path, place)?
-            .ok_or_else(|| Error::new(format!("policy {}", path.display()), "no such file or directory"))
     }
 
     /// The names of all policies there are, sorted.
@@ -116,6 +113,40 @@ impl Policies {
         names.sort();
         names.dedup();
         Ok(names)
+    }
+}
+
+/// Finds what a document names: policies and profiles by name, or by a path from where the document is.
+struct Beside<'a> {
+    policies: &'a mut Policies,
+    directory: PathBuf,
+    place: Place,
+}
+
+impl Sources for Beside<'_> {
+    fn policy(&mut self, asked: &str) -> Result<Policy> {
+        if !is_file(asked) {
+            return self.policies.named(asked);
+        }
+        let path = self.directory.join(asked);
+        self.policies
+            .file(&path, self.place)?
+            .ok_or_else(|| Error::new(format!("policy {}", path.display()), "no such file or directory"))
+    }
+
+    fn profile(&mut self, asked: &str) -> Result<String> {
+        let (path, place) = if asked.contains('/') || asked.ends_with(".json") {
+            (self.directory.join(asked), self.place)
+        } else if is_name(asked) {
+            (self.policies.profiles.join(format!("{asked}.json")), Place::Configuration)
+        } else {
+            return Err(Error::new(format!("profile {asked:?}"), "not a profile's name"));
+        };
+        trusted::read(&path, place)?.ok_or_else(|| {
+            let known = Profile::BUILTIN.join(", ");
+            Error::new(format!("profile {}", path.display()), "no such file or directory")
+                .hint(format!("built in: {known}"))
+        })
     }
 }
 

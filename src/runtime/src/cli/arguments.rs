@@ -245,7 +245,7 @@ pub struct PlanArgs {
     pub bundle: PathBuf,
 }
 
-/// `check`.
+/// `check` and `grade`.
 #[derive(Debug, Clone, Args)]
 pub struct CheckArgs {
     /// Bundle directory

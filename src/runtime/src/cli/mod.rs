@@ -62,6 +62,7 @@ commands! {
     "events" Events(EventsArgs) "Stream statistics and out-of-memory notifications";
     "exec" Exec(ExecArgs) "Execute a new process inside a running container";
     "features" Features(NoArgs) "Print what this runtime supports, as JSON";
+    "grade" Grade(CheckArgs) "Grade how contained a bundle's container will be, and say what is exposed";
     "kill" Kill(KillArgs) "Send a signal to a container's init process";
     "list" List(ListArgs) "List the containers under the root directory";
     "pause" Pause(IdArgs) "Suspend all processes of a container";

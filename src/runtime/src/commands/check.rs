@@ -23,9 +23,9 @@ pub fn check(global: &Global, args: &CheckArgs) -> Result<ExitCode> {
     let (path, bytes) = source(Some(&args.bundle))?;
     let config = casemate_spec::parse(&bytes)?;
     let chosen = choice::choose(global, config.spec.annotations().as_ref())?;
-    let facts = facts(global, &config);
+    let facts = facts(global, &config, &path);
     let verdict = match judge(config, &chosen.policy, &facts) {
-        Err(denied) if choice::is_malformed(&denied) => return Err(Error::from(denied)),
+        Err(denied) if denied.is_malformed() => return Err(Error::from(denied)),
         verdict => verdict,
     };
     let text = match args.format {

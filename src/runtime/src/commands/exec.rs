@@ -44,7 +44,7 @@ fn enter(global: &Global, args: &ExecArgs) -> Result<ExitCode> {
     config.spec.set_process(Some(process));
     let chosen = chosen(global, &container)?;
     let subject = Subject { id: &args.target.id, verb: "exec" };
-    let admitted = judged(global, &chosen, config, Some(&subject))?;
+    let admitted = judged(global, &chosen, config, &container.record().bundle, Some(&subject))?;
     keep_out_of_reach(&admitted)?;
     let spec = &admitted.config().spec;
     let spaces = spaces(spec, init.pid())?;

@@ -6,6 +6,7 @@ pub mod delete;
 pub mod events;
 pub mod exec;
 pub mod features;
+pub mod grade;
 pub mod kill;
 pub mod list;
 pub mod pause;
@@ -55,6 +56,7 @@ pub fn run(global: &Global, command: &Command) -> Result<ExitCode> {
         Command::Update(args) => update::update(global, args),
         Command::Spec(args) => spec::spec(global, args),
         Command::Features(args) => features::features(global, args),
+        Command::Grade(args) => grade::grade(global, args),
         Command::Plan(args) => plan::plan(global, args),
         Command::Record(args) => record::record(global, args),
         Command::Policy(args) => policy::policy(global, args),
