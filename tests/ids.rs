@@ -176,12 +176,15 @@ fn the_range_of_a_home_that_is_gone_is_taken_back() {
     let second = bundle.other_id("b");
     create(&second).fails_saying(&["none of the 1 ranges from 2415919104 on is free"]);
     assert!(!bundle.state_dir().join(&second).exists(), "the attempt has left its home");
-    // As after a crash of the machine's own making: the process is ended and its home is gone.
     bundle.kill("KILL").ok();
     bundle.wait_status("stopped");
-    fs::remove_dir_all(bundle.state_dir().join(bundle.id())).expect("remove the home");
+    let (home, aside) = (bundle.state_dir().join(bundle.id()), bundle.dir().join("aside"));
+    fs::rename(&home, &aside).expect("take the home away");
     create(&second).ok();
     assert_eq!(held(&pool, &bundle), BTreeSet::from([0x9000_0000]));
+    fs::rename(&aside, &home).expect("put the home back");
+    bundle.delete_force().ok();
+    assert_eq!(held(&pool, &bundle), BTreeSet::from([0x9000_0000]), "it is the second container's by now");
     bundle.command(["delete", "--force", &second]).run().ok();
     assert!(held(&pool, &bundle).is_empty(), "it finds its pool without being told");
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::mount::{UnmountFlags, unmount};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::bench::case::Profile;
 use crate::bench::contender::Contender;
@@ -33,7 +33,7 @@ pub fn write(folder: &Path, contenders: &[Contender]) -> Outcome<Overlays> {
                 }
                 if profile == Profile::Overlay {
                     config["root"] = json!({ "path": overlays.mount(&rootfs, &place)? });
-                    config["process"]["capabilities"] = docker_capabilities();
+                    config["process"]["capabilities"] = bundle::docker_capabilities();
                     config["process"]["noNewPrivileges"] = json!(false);
                 }
                 bundle::write_config(&place, &config)?;
@@ -41,27 +41,6 @@ pub fn write(folder: &Path, contenders: &[Contender]) -> Outcome<Overlays> {
         }
     }
     Ok(overlays)
-}
-
-fn docker_capabilities() -> Value {
-    let names = [
-        "CHOWN",
-        "DAC_OVERRIDE",
-        "FSETID",
-        "FOWNER",
-        "MKNOD",
-        "NET_RAW",
-        "SETGID",
-        "SETUID",
-        "SETFCAP",
-        "SETPCAP",
-        "NET_BIND_SERVICE",
-        "SYS_CHROOT",
-        "KILL",
-        "AUDIT_WRITE",
-    ]
-    .map(|name| format!("CAP_{name}"));
-    json!({ "bounding": names, "effective": names, "permitted": names })
 }
 
 impl Overlays {

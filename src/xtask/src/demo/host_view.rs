@@ -9,10 +9,11 @@ use crate::failure::{Doing as _, Outcome};
 const LIMITS: [(&str, &str, &str); 2] =
     [("memory", "memory.limit_in_bytes", "memory.max"), ("pids", "pids.max", "pids.max")];
 
-/// Prints namespaces, privileges, limits, masks and descriptors of the process.
+/// Prints namespaces, ids, privileges, limits, masks and descriptors of the process.
 pub fn print(pid: u64) -> Outcome {
     let process = PathBuf::from(format!("/proc/{pid}"));
     println!("  namespaces        {}", namespaces(&process));
+    println!("  root inside       is {}", root_inside(&process)?);
     let status = read(&process.join("status"))?;
     for (field, words) in
         [("CapEff:", "capabilities"), ("NoNewPrivs:", "no new privileges"), ("Seccomp:", "seccomp")]
@@ -41,6 +42,25 @@ pub fn groups_named(name: &str) -> usize {
         words.next().filter(|kind| kind.starts_with("cgroup")).map(|_| place)
     });
     hierarchies.filter(|place| Path::new(place).join(name).exists()).count()
+}
+
+/// How many ranges of ids containers of this state directory have.
+pub fn ranges_of(state: &Path) -> usize {
+    let pool = fs::read_dir("/run/casemate/@ids").into_iter().flatten().flatten();
+    let owners = pool.filter_map(|entry| Some(fs::read_link(entry.path()).ok()?.display().to_string()));
+    owners.filter(|owner| owner.contains(&state.display().to_string())).count()
+}
+
+fn root_inside(process: &Path) -> Outcome<String> {
+    let map = read(&process.join("uid_map"))?;
+    let mut fields = map.split_whitespace().skip(1);
+    Ok(match (fields.next(), fields.next()) {
+        (Some("0"), Some(_)) => "root on the host".to_owned(),
+        (Some(first), Some(count)) => {
+            format!("user {first} on the host, the first of {count} that it alone has")
+        }
+        _ => "nobody on the host".to_owned(),
+    })
 }
 
 /// Its own kinds, and those it shares with us.
