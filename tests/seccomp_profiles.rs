@@ -224,3 +224,63 @@ fn other_entries_to_the_kernel() {
     let lines: Vec<_> = strict.lines().collect();
     assert_eq!(lines[..2], ["159", "159"], "neither i386 nor x32: {strict}");
 }
+
+/// Asks for the session keyring, for a namespace, and makes a directory; then tells how many filters there are.
+const QUESTIONS: &str = "/probe syscall 250 0 -3 1; /probe syscall 272 0x10000000; /probe syscall 83 /tmp/a 511; rm -rf /tmp/a; \
+                         grep Seccomp_filters /proc/self/status";
+
+/// What a container of the policy `policy` answers, `own` being the bundle's filter.
+#[cfg(target_arch = "x86_64")]
+fn asked(policy: &str, own: Option<Value>) -> Bundle {
+    let mut bundle = Bundle::sh(&ours(), QUESTIONS);
+    install_probe(&bundle);
+    bundle.policy(policy).edit(|config| {
+        if let Some(own) = own {
+            config["linux"]["seccomp"] = own;
+        }
+    });
+    bundle
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn policies_put_their_profile_over_every_process() {
+    for policy in ["strict", "hardened", "baseline"] {
+        let mut bundle = asked(policy, None);
+        let said = bundle.run().ok().stdout();
+        assert_eq!(said.lines().collect::<Vec<_>>(), [EPERM, EPERM, "0", "Seccomp_filters:\t1"], "{policy}");
+        bundle.args(&["/bin/sleep", "1000"]).run_detached().ok();
+        let said = bundle.exec(&["/bin/sh", "-c", QUESTIONS]).ok().stdout();
+        assert_eq!(
+            said.lines().collect::<Vec<_>>(),
+            [EPERM, EPERM, "0", "Seccomp_filters:\t1"],
+            "{policy}: exec"
+        );
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn the_stricter_of_two_filters_answers() {
+    let own = json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO", "errnoRet": 99}]
+    });
+    let said = asked("hardened", Some(own)).run().ok().stdout();
+    assert_eq!(said.lines().collect::<Vec<_>>(), [EPERM, EPERM, "errno 99", "Seccomp_filters:\t2"]);
+    // The very profile that the policy asks for is loaded once.
+    let said = asked("hardened", Some(profile("hardened"))).run().ok().stdout();
+    assert_eq!(said.lines().collect::<Vec<_>>(), [EPERM, EPERM, "0", "Seccomp_filters:\t1"]);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn one_line_of_policy_opens_one_call() {
+    let mut bundle = asked("hardened", None);
+    let file = bundle.file("keys.toml", "extends = \"hardened\"\nseccomp.allow = [\"keyctl\"]\n");
+    bundle.policy(file.to_str().expect("a path in UTF-8"));
+    let said = bundle.run().ok().stdout();
+    let lines: Vec<_> = said.lines().collect();
+    assert!(lines[0].parse::<i32>().is_ok(), "{said}");
+    assert_eq!(lines[1..3], [EPERM, "0"], "{said}");
+}
