@@ -54,12 +54,12 @@ pub fn run(args: &Args) -> Outcome {
     let ours = if args.no_build { workspace::runtime() } else { workspace::runtime_under_test()? };
     let bench = workspace::scratch("bench")?;
     let floor = Floor::build(&bench)?;
-    let hugetlb = OnV1::lend()?;
     // Containers whose runtime has left become our children: their end is seen at once, without polling.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).doing("become a subreaper")?;
 
     let mut contenders = contender::all(&ours, &args.only, youki.as_deref(), &bench)?;
     let overlays = bundles::write(&bench, &contenders)?;
+    let hugetlb = contenders.iter().any(|one| one.name() == "crun").then(OnV1::lend).transpose()?;
     let cases: Vec<Case> = Case::ALL.into_iter().filter(|case| case.is_among(&args.cases)).collect();
     let samples = measure(&mut contenders, &floor, &cases, args.rounds);
     let report = Report::new(&contenders, &cases, samples?, args.rounds);
