@@ -106,6 +106,12 @@ impl Caller {
         self.status("Uid:")?.split_ascii_whitespace().nth(1)?.parse().ok()
     }
 
+    /// Whether it has a handler for a signal.
+    pub fn catches(self, signal: u32) -> bool {
+        let mask = self.status("SigCgt:").and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        mask.is_some_and(|mask| mask.checked_shr(signal.wrapping_sub(1)).unwrap_or(0) & 1 == 1)
+    }
+
     /// A copy of one of its descriptors.
     pub fn descriptor(self, number: i32) -> Option<OwnedFd> {
         let process = self.status("Tgid:")?.trim().parse().ok().and_then(Pid::from_raw)?;
@@ -127,6 +133,11 @@ impl Caller {
     /// What a path leads to. A last component that is a symbolic link is followed when `follow`.
     pub fn locate(self, base: Base, path: &[u8], follow: bool) -> Option<Place> {
         let path = std::str::from_utf8(path).ok().filter(|path| !path.is_empty())?;
+        // `mkdir DIRECTORY/` makes what the name without the slash is resolved for.
+        let path = match path.trim_end_matches('/') {
+            "" => "/",
+            name => name,
+        };
         let root = self.link("root")?;
         let whole = if path.starts_with('/') {
             join(&root, path.trim_start_matches('/'))

@@ -34,7 +34,7 @@ use serde_json::Value;
 
 pub use arguments::RecordArgs;
 
-use crate::birth::Bundle;
+use crate::birth::{self, Bundle};
 use crate::cli::{Global, LogFormat, Rootless};
 use capabilities::{Watch, infer};
 use keeper::Keeper;
@@ -104,15 +104,22 @@ fn watch(
         }
     };
     let mut child = None;
-    let outcome =
-        workshop::watched(config, &bundle.path, &program, &workshop.socket()).and_then(|(config, unseen)| {
+    let kernel = birth::facts(global, bundle.admitted.config(), &bundle.path).kernel;
+    if kernel < workshop::WAITS_KILLABLE {
+        seen.note(
+            "this kernel lets signals interrupt calls while they are watched: some may have failed for that",
+        );
+    }
+    let outcome = workshop::watched(config, &bundle.path, &program, &workshop.socket(), kernel).and_then(
+        |(config, unseen)| {
             workshop.write(&config)?;
             let door = door(&workshop.socket())?;
             let watch = Watch::new(trace(&workshop, seen));
             let runtime = child.insert(run(global, &workshop)?);
             let end = Session::new(door, signals, runtime, watch).run(seen)?;
             Ok((end, unseen))
-        });
+        },
+    );
     // After a failure there is no listener, so nothing in the container can go on: the keeper ends it, and with it
     // the runtime.
     let cleaned = keeper.finish();

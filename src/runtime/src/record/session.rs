@@ -84,13 +84,14 @@ pub struct Session<'a> {
     listeners: Vec<Listener>,
     watch: Watch,
     init: Option<OwnedFd>,
+    first: Option<u32>,
     asked_at: Option<Instant>,
 }
 
 impl<'a> Session<'a> {
     /// With everything that it needs.
     pub fn new(door: OwnedFd, signals: Signals, child: &'a mut Child, watch: Watch) -> Self {
-        Self { door, signals, child, listeners: Vec::new(), watch, init: None, asked_at: None }
+        Self { door, signals, child, listeners: Vec::new(), watch, init: None, first: None, asked_at: None }
     }
 
     /// Watches until the runtime has ended.
@@ -139,6 +140,10 @@ impl<'a> Session<'a> {
                 continue;
             }
             self.asked_at = Some(Instant::now());
+            if !self.is_heeded(info.ssi_signo) {
+                self.kill()?;
+                continue;
+            }
             // A terminal's signal has reached the runtime as it has us.
             const SI_KERNEL: i32 = 0x80;
             let signal = i32::try_from(info.ssi_signo).ok().and_then(Signal::from_named_raw);
@@ -150,6 +155,13 @@ impl<'a> Session<'a> {
             self.kill()?;
         }
         Ok(())
+    }
+
+    /// The kernel keeps a signal without a handler from the first process of a pid namespace (pid_namespaces(7)):
+    /// waiting for its effect would be in vain.
+    fn is_heeded(&self, number: u32) -> bool {
+        let Some(first) = self.first else { return true };
+        Caller(first).catches(number)
     }
 
     fn tell_runtime(&self, signal: Signal) -> Result<()> {
@@ -208,6 +220,7 @@ impl<'a> Session<'a> {
             self.watch.follow(call.thread, seen);
             if self.init.is_none() {
                 begin(call, seen);
+                self.first = Some(call.thread);
                 self.init = i32::try_from(call.thread)
                     .ok()
                     .and_then(Pid::from_raw)

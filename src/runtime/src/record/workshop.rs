@@ -20,6 +20,9 @@ pub struct Workshop {
     pub id: String,
 }
 
+/// Since then a signal does not end the wait for a listener's answer. Before, calls could fail with EINTR that never do.
+pub const WAITS_KILLABLE: (u32, u32) = (5, 19);
+
 /// Begins every id; the keeper takes no other.
 pub const PREFIX: &str = "casemate-record-";
 
@@ -79,6 +82,7 @@ pub fn watched(
     bundle: &Path,
     program: &[String],
     socket: &Path,
+    kernel: (u32, u32),
 ) -> Result<(Value, Vec<String>)> {
     let mut config = config.clone();
     let object = config.as_object_mut().ok_or_else(|| Error::new("config.json", "not an object"))?;
@@ -94,8 +98,15 @@ pub fn watched(
     }
     let own = object.get("linux").and_then(|linux| linux.get("seccomp")).cloned().unwrap_or(Value::Null);
     let (mut filter, unseen) = asking(&own)?;
+    if kernel >= WAITS_KILLABLE {
+        filter.insert("flags".to_owned(), json!(["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]));
+    }
     set(&mut filter, "", "listenerPath", json!(socket));
     set(object, "linux", "seccomp", Value::Object(filter));
+    // The bundle's own container may be running in that one.
+    if let Some(linux) = object.get_mut("linux").and_then(Value::as_object_mut) {
+        linux.remove("cgroupsPath");
+    }
     Ok((config, unseen))
 }
 
@@ -162,8 +173,6 @@ fn asking(own: &Value) -> Result<(serde_json::Map<String, Value>, Vec<String>)> 
         unseen = conditional;
     }
     filter.insert("syscalls".to_owned(), Value::Array(rules));
-    // A signal must not end the wait for our answer: calls would fail with EINTR that never do.
-    filter.insert("flags".to_owned(), json!(["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]));
     if cfg!(target_arch = "x86_64") && own.is_null() {
         filter.insert("architectures".to_owned(), json!(["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]));
     }
