@@ -52,22 +52,19 @@ fn lines(chosen: &Chosen, subject: &Subject<'_>, verdict: &Result<Admitted, Deni
             "allowed": allowed, "remedy": remedy,
         })
     };
-    match verdict {
-        Ok(admitted) => admitted
-            .changes()
-            .iter()
-            .map(|change| {
-                line("would-tighten", change.rule, &change.field, &change.asked, &change.enforced, None)
-            })
-            .collect(),
+    let (changes, violations) = match verdict {
+        Ok(admitted) => (admitted.changes(), &[][..]),
         // It fails in any case, and says so.
-        Err(denied) if denied.is_malformed() => Vec::new(),
-        Err(denied) => denied
-            .violations()
-            .iter()
-            .map(|v| line("would-deny", v.rule, &v.field, &v.asked, &v.allowed, v.remedy.as_deref()))
-            .collect(),
-    }
+        Err(denied) if denied.is_malformed() => return Vec::new(),
+        Err(denied) => (denied.changes(), denied.violations()),
+    };
+    let changes = changes.iter().map(|change| {
+        line("would-tighten", change.rule, &change.field, &change.asked, &change.enforced, None)
+    });
+    let violations = violations
+        .iter()
+        .map(|v| line("would-deny", v.rule, &v.field, &v.asked, &v.allowed, v.remedy.as_deref()));
+    changes.chain(violations).collect()
 }
 
 /// Whole lines in one write to a file opened for appending: those of runtimes that run side by side do not mix.

@@ -18,14 +18,13 @@ pub fn judged(
     host: &HostFacts,
     subject: Option<&Subject<'_>>,
 ) -> Result<Admitted> {
-    let enforced = if chosen.audit { &chosen.ceiling } else { &chosen.policy };
     if chosen.audit
         && let Some(subject) = subject
     {
         let verdict = judge(config.clone(), &chosen.policy, host);
         audit::append(chosen, subject, &verdict);
     }
-    let admitted = judge(config, enforced, host).map_err(denial)?;
+    let admitted = judge(config, chosen.enforced(), host).map_err(denial)?;
     log::debug(format_args!("policy {}", chosen.why));
     for change in admitted.changes() {
         let (rule, field, asked, done) = (change.rule, &change.field, &change.asked, &change.enforced);

@@ -12,22 +12,24 @@ mod audit;
 mod facts;
 mod gate;
 mod host;
+mod limits;
 mod policies;
 mod trusted;
 
 use std::collections::HashMap;
 
 use casemate_policy::{Builtin, Policy};
-use casemate_spec::Result;
+use casemate_spec::{Error, Result};
 
 pub use audit::Subject;
 pub use facts::facts;
 pub use gate::judged;
 pub use host::HostConfig;
+pub use limits::bounded;
 pub use policies::Policies;
 
 use crate::cli::Global;
-use crate::store::{POLICY, Record};
+use crate::store::{Container, POLICY};
 
 /// The annotation that names a policy.
 pub const ANNOTATION: &str = "io.casemate.policy";
@@ -45,6 +47,13 @@ pub struct Chosen {
     pub why: String,
     /// The host's configuration.
     pub host: HostConfig,
+}
+
+impl Chosen {
+    /// What is enforced: the policy, or the ceiling alone where the policy is only tried.
+    pub fn enforced(&self) -> &Policy {
+        if self.audit { &self.ceiling } else { &self.policy }
+    }
 }
 
 /// Chooses the policy of a configuration with these annotations.
@@ -80,10 +89,14 @@ pub fn choose(global: &Global, annotations: Option<&HashMap<String, String>>) ->
 ///
 /// # Errors
 /// As [`choose`]; the policy that was kept is malformed.
-pub fn kept(global: &Global, document: &str, record: &Record) -> Result<Chosen> {
+pub fn kept(global: &Global, container: &Container) -> Result<Chosen> {
+    let record = container.record();
+    let lost = || Error::new(POLICY, "the container has lost its copy");
+    let document = container.home().read(POLICY)?.ok_or_else(lost)?;
+    let document = String::from_utf8(document).map_err(|_| Error::new(POLICY, "not UTF-8"))?;
     let host = HostConfig::load(global)?;
     let mut policies = Policies::on(global);
-    let made = casemate_policy::load(document, POLICY, &mut Builtin)?;
+    let made = casemate_policy::load(&document, POLICY, &mut Builtin)?;
     let ceiling = ceiling(&mut policies, &host)?;
     let policy = if host.ceiling.is_some() { made.meet(&ceiling) } else { made };
     Ok(Chosen { policy, audit: record.audit, ceiling, why: record.chosen.clone(), host })

@@ -108,6 +108,6 @@ fn denials(violations: &[Violation]) -> String {
 fn parts(verdict: &Result<Admitted, Denied>) -> (&[Protection], &[Change], &[Violation]) {
     match verdict {
         Ok(admitted) => (admitted.protections(), admitted.changes(), &[]),
-        Err(denied) => (&[], &[], denied.violations()),
+        Err(denied) => (denied.protections(), denied.changes(), denied.violations()),
     }
 }

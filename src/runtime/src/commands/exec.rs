@@ -17,10 +17,10 @@ use crate::birth::{
     Console, Foreground, explain, follow, judged, keep_descriptors, keep_out_of_reach, preserved,
     write_pid_file,
 };
-use crate::choice::{self, Chosen, Subject};
+use crate::choice::{self, Subject};
 use crate::cli::{ExecArgs, Global};
 use crate::plan::{self, Context};
-use crate::store::{CONFIG, Container, POLICY, Record, Root, Status};
+use crate::store::{CONFIG, Container, Record, Root, Status};
 
 /// What `exec` exits with when it could not run the program.
 const FAILED: u8 = 255;
@@ -42,7 +42,7 @@ fn enter(global: &Global, args: &ExecArgs) -> Result<ExitCode> {
     let mut config = casemate_spec::parse(&bytes)?;
     let process = process_of::process(&config.spec, args)?;
     config.spec.set_process(Some(process));
-    let chosen = chosen(global, &container)?;
+    let chosen = choice::kept(global, &container)?;
     let subject = Subject { id: &args.target.id, verb: "exec" };
     let admitted = judged(global, &chosen, config, &container.record().bundle, Some(&subject))?;
     keep_out_of_reach(&admitted)?;
@@ -69,14 +69,6 @@ fn enter(global: &Global, args: &ExecArgs) -> Result<ExitCode> {
         None => Ok(ExitCode::SUCCESS),
         Some(foreground) => follow(&foreground, &visitor.pidfd, ours.as_ref()),
     }
-}
-
-/// The policy that the container was made under, whatever has become of its file.
-fn chosen(global: &Global, container: &Container) -> Result<Chosen> {
-    let lost = || Error::new(POLICY, "the container has lost its copy");
-    let document = container.home().read(POLICY)?.ok_or_else(lost)?;
-    let document = String::from_utf8(document).map_err(|_| Error::new(POLICY, "not UTF-8"))?;
-    choice::kept(global, &document, container.record())
 }
 
 fn after_birth(visitor: &birth::Newborn, spec: &Spec, record: &Record) -> Result<()> {

@@ -12,9 +12,10 @@ use oci_spec::runtime::{
     LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder,
 };
 
+use crate::birth::facts;
 use crate::cli::{Global, Limits, UpdateArgs};
-use crate::log;
-use crate::store::{Root, Status};
+use crate::store::{CONFIG, Container, Root, Status};
+use crate::{choice, log};
 
 /// The bound of a resources document; a configuration as a whole may have as much.
 const LARGEST: u64 = 16 << 20;
@@ -35,6 +36,7 @@ pub fn update(global: &Global, args: &UpdateArgs) -> Result<ExitCode> {
     let container = Root::locked(global, &args.id)?;
     match (container.status()?, container.cgroup()?) {
         (Status::Created | Status::Running | Status::Paused, Some(cgroup)) => {
+            let resources = bounded(global, &container, resources)?;
             cgroup.apply(&resources).map_err(|error| error.within(&args.id))?;
         }
         (Status::Stopped | Status::Creating, _) => {
@@ -43,6 +45,14 @@ pub fn update(global: &Global, args: &UpdateArgs) -> Result<ExitCode> {
         (_, None) => return Err(Error::new(args.id.as_str(), "the container has no control group")),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What of the limits the container's policy lets be set.
+fn bounded(global: &Global, container: &Container, asked: LinuxResources) -> Result<LinuxResources> {
+    let lost = || Error::new(CONFIG, "the container has lost its copy");
+    let config = casemate_spec::parse(&container.home().read(CONFIG)?.ok_or_else(lost)?)?;
+    let facts = facts(global, &config, &container.record().bundle);
+    choice::bounded(&choice::kept(global, container)?, config, &facts, asked)
 }
 
 fn document(path: &Path) -> Result<Vec<u8>> {
