@@ -159,19 +159,19 @@ fn a_user_trusts_root_and_itself() {
     fs::set_permissions(&shared, Permissions::from_mode(0o1777)).unwrap();
     let path = shared.join("site.toml");
     write(&path, "extends = \"oci\"\n");
-    let check = |prefix: &[&str]| {
-        let args = ["--config-dir", etc.to_str().unwrap(), "--policy", path.to_str().unwrap(), "check"];
+    let show = |prefix: &[&str]| {
+        let args = ["--config-dir", etc.to_str().unwrap(), "policy", "show", path.to_str().unwrap()];
         bundle.command(args).via(prefix).run()
     };
     // A root of its own namespace, too, to whom the host's root is nobody.
     for prefix in [&[][..], &["unshare", "--map-root-user"]] {
         for owner in [0, USER] {
             chown(&path, Some(owner), None).unwrap();
-            check(prefix).ok();
+            show(prefix).ok();
         }
     }
     chown(&path, Some(USER + 1), None).unwrap();
-    check(&[]).fails_saying(&["belongs to user 1001"]);
+    show(&[]).fails_saying(&["belongs to user 1001"]);
 }
 
 #[test]
@@ -428,4 +428,37 @@ fn exec_is_under_todays_ceiling() {
     write(&etc.join("policies/floor.toml"), "extends = \"oci\"\nno_new_privs = \"on\"\n");
     write(&etc.join("runtime.toml"), "policy = \"oci\"\nceiling = \"floor\"\n");
     assert_eq!(inside().ok().text(), "NoNewPrivs:\t1");
+}
+
+/// What a policy bounds at `create`, `update` does not raise.
+#[test]
+fn new_limits_are_bounded_by_the_policy_too() {
+    let (mut bundle, etc) = host("");
+    bundle.args(&["/bin/sleep", "1000"]);
+    bundle.edit(|c| c["linux"]["resources"] = json!({"pids": {"limit": 20}, "memory": {"limit": 32 << 20}}));
+    let file = etc.join("site.toml");
+    write(&file, "extends = \"oci\"\n[limits]\npids = 50\npids_max = 100\nmemory_max = \"64MiB\"\n");
+    call(&bundle, &etc, &["--policy", file.to_str().unwrap(), "run", "-d", bundle.id()]).ok();
+    let update = |flags: &[&str]| call(&bundle, &etc, &[&["update"], flags, &[bundle.id()]].concat()).ok();
+    let groups = bundle.cgroups();
+    let pids = || groups.read("pids", "pids.max");
+    let memory = if groups.is_v1("memory") { "memory.limit_in_bytes" } else { "memory.max" };
+    let memory = || groups.read("memory", memory);
+    assert_eq!((pids(), memory()), ("20".to_owned(), (32 << 20).to_string()));
+    // Within the bounds: as asked, and nothing else is touched.
+    assert_eq!(update(&["--pids-limit", "70"]).stderr(), "");
+    assert_eq!(update(&["--memory", "48m"]).stderr(), "");
+    assert_eq!((pids(), memory()), ("70".to_owned(), (48 << 20).to_string()));
+    // Beyond: as much as may be, and it is said. None at all is the policy's own.
+    for (asked, got) in [("1000", "100"), ("-1", "50")] {
+        let output = update(&["--pids-limit", asked]);
+        assert!(output.stderr().contains("linux.resources.pids.limit"), "{output}");
+        assert_eq!(pids(), got);
+    }
+    update(&["--memory", "1g"]);
+    assert_eq!(memory(), (64 << 20).to_string());
+    let resources =
+        bundle.file("resources.json", r#"{"pids": {"limit": 5000}, "unified": {"pids.max": "max"}}"#);
+    update(&["--resources", resources.to_str().unwrap()]);
+    assert_eq!(pids(), "100");
 }
