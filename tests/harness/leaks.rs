@@ -9,6 +9,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cgroups::Hierarchy;
 
+const ID_POOL: &str = "/run/casemate/@ids";
+
 /// One thing that should not be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Leak {
@@ -69,6 +71,9 @@ pub fn sweep(id: &str, dir: &Path) {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+    for range in ids(dir) {
+        fs::remove_file(Path::new(ID_POOL).join(range)).ok();
     }
     // A mount that could not be detached would let the removal walk into it.
     if mounts(id, dir).is_empty() {
@@ -156,11 +161,14 @@ fn thaw(id: &str) {
     }
 }
 
-/// Each range is a link to the home of its container.
+/// The ranges of containers whose state lies beneath: each is a link to its container's home.
 fn ids(state: &Path) -> Vec<String> {
-    let entries = fs::read_dir("/run/casemate/@ids").into_iter().flatten().flatten();
-    let owners = entries.filter_map(|entry| Some(fs::read_link(entry.path()).ok()?.to_str()?.to_owned()));
-    owners.filter(|owner| state.to_str().is_some_and(|state| owner.contains(state))).collect()
+    let entries = fs::read_dir(ID_POOL).into_iter().flatten().flatten();
+    let state = state.to_string_lossy();
+    let owned = entries.filter(|entry| {
+        fs::read_link(entry.path()).is_ok_and(|owner| owner.to_string_lossy().contains(&*state))
+    });
+    owned.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
 fn sockets(id: &str) -> Vec<String> {
