@@ -328,10 +328,10 @@ fn nothing_lifts_the_ceiling() {
 
 fn audited(bundle: &Bundle) -> Vec<Value> {
     let text = fs::read_to_string(bundle.dir().join("audit.jsonl")).unwrap_or_default();
-    text.lines().map(|line| serde_json_line(line)).collect()
+    text.lines().map(parsed).collect()
 }
 
-fn serde_json_line(line: &str) -> Value {
+fn parsed(line: &str) -> Value {
     line.parse().unwrap_or_else(|error| panic!("not JSON: {error}: {line}"))
 }
 
