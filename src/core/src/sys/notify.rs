@@ -9,6 +9,9 @@ use super::answer;
 const RECV: libc::c_ulong = 0xc050_2100;
 const SEND: libc::c_ulong = 0xc018_2101;
 const ID_VALID: libc::c_ulong = 0x4008_2102;
+/// Whose argument is the flags themselves; `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP` is the one there is (Linux 6.6).
+const SET_FLAGS: libc::c_ulong = 0x4008_2104;
+const SYNC_WAKE_UP: libc::c_ulong = 1;
 /// `SECCOMP_USER_NOTIF_FLAG_CONTINUE`.
 const CONTINUE: u32 = 1;
 
@@ -66,4 +69,14 @@ pub fn respond(listener: BorrowedFd<'_>, id: u64, refusal: Option<Errno>) -> Res
 /// Whether the call still waits. What was read of its caller's memory before is the caller's only then.
 pub fn is_waiting(listener: BorrowedFd<'_>, mut id: u64) -> bool {
     ioctl(listener, ID_VALID, &mut id).is_ok()
+}
+
+/// Has the kernel run caller and listener in turns on one processor, which makes answers faster.
+///
+/// # Errors
+/// `EINVAL` before Linux 6.6.
+pub fn take_turns(listener: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: takes no pointers: the argument is a number.
+    let value = unsafe { libc::ioctl(listener.as_raw_fd(), SET_FLAGS, SYNC_WAKE_UP) };
+    answer(libc::c_long::from(value)).map(|_zero| ())
 }

@@ -50,17 +50,24 @@ const ADMINISTRATION: &[&str] = &[
     "unshare",
 ];
 
-/// Attributes what the tracer tells to the call that each thread is in.
+/// After so many calls the tracer is asked what it has to tell.
+const BATCH: usize = 2048;
+/// Threads that are remembered before those that are gone are forgotten.
+const MANY: usize = 16_384;
+
+/// Attributes what the tracer tells to the call that each thread was in.
 #[derive(Debug, Default)]
 pub struct Watch {
     trace: Option<Trace>,
-    current: HashMap<u32, &'static str>,
+    /// For each thread, when it made which call, oldest first.
+    history: HashMap<u32, Vec<(u64, &'static str)>>,
+    calls: usize,
 }
 
 impl Watch {
     /// With a tracer, or without one: then [`infer`] has to do.
     pub fn new(trace: Option<Trace>) -> Self {
-        Self { trace, current: HashMap::new() }
+        Self { trace, ..Self::default() }
     }
 
     /// Watches a process and all it starts.
@@ -78,12 +85,18 @@ impl Watch {
         self.trace.is_some()
     }
 
-    /// What happened until now happened in the calls known until now; `thread` is in `name` from now on.
-    pub fn enter(&mut self, thread: u32, name: &'static str, value: Option<u64>, seen: &mut Seen) {
-        self.collect(seen);
+    /// From `at`, in microseconds of the monotonic clock, `thread` is in the call `name`.
+    pub fn enter(&mut self, at: u64, thread: u32, name: &'static str, value: Option<u64>, seen: &mut Seen) {
+        if self.trace.is_none() {
+            return;
+        }
         // Without new namespaces clone(2) needs no capability.
         let name = if name == "clone" && value == Some(0) { "fork" } else { name };
-        self.current.insert(thread, name);
+        self.history.entry(thread).or_default().push((at, name));
+        self.calls += 1;
+        if self.calls >= BATCH {
+            self.collect(seen);
+        }
     }
 
     /// Takes in what the tracer has told since.
@@ -99,14 +112,28 @@ impl Watch {
         };
         for event in events {
             match event {
-                Event::Capability { thread, number } => {
-                    let call = self.current.get(&thread).copied().unwrap_or("a call before it was watched");
+                Event::Capability { at, thread, number } => {
+                    let calls = self.history.get(&thread).map(Vec::as_slice).unwrap_or_default();
+                    let call = calls.iter().rev().find(|(since, _)| *since <= at).map(|(_, name)| *name);
+                    let call = call.unwrap_or("a call before it was watched");
                     if number != CAP_SYS_ADMIN || ADMINISTRATION.contains(&call) {
                         seen.capabilities.entry(number).or_insert(call);
                     }
                 }
                 Event::Lost => seen.note("the kernel lost trace events: capabilities may be missing"),
             }
+        }
+        self.forget();
+    }
+
+    /// What was told is told; a thread may still be in its last call.
+    fn forget(&mut self) {
+        self.calls = 0;
+        if self.history.len() > MANY {
+            self.history.retain(|thread, _| std::fs::exists(format!("/proc/{thread}")).unwrap_or(false));
+        }
+        for calls in self.history.values_mut() {
+            calls.drain(..calls.len().saturating_sub(1));
         }
     }
 }

@@ -67,6 +67,13 @@ pub struct Observation {
     set_id: Option<String>,
 }
 
+/// Whether a call can be told from its registers alone, so that its caller need not wait for us to look.
+pub fn is_plain(name: &str) -> bool {
+    !PATHS.iter().any(|(known, ..)| *known == name)
+        && !DESCRIPTORS.contains(&name)
+        && !matches!(name, "bind" | "connect" | "socketcall" | BLIND)
+}
+
 /// Looks at a call while it waits.
 pub fn observe(call: &Call) -> Observation {
     let mut seen = Observation::default();
@@ -146,6 +153,11 @@ impl Observation {
         };
         seen.call(name, self.value, || Caller(call.thread).program());
         seen.i386 |= self.i386;
+        if name == "socketcall" {
+            seen.note(
+                "i386 programs used socketcall, whose arguments are not looked at: ports may be missing",
+            );
+        }
         for (place, access) in self.files {
             // What the kernel will refuse is not needed.
             let written = access.written && !place.read_only;

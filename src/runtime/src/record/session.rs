@@ -1,10 +1,12 @@
 //! A recording while it runs: the container's runtime as a child, its listeners, signals, all in one loop.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
 use casemate_core::sys::notify::{self, Call};
+use casemate_core::sys::sched::{SchedAttr, set_attr};
 use casemate_spec::{Error, Result};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal as NixSignal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -17,8 +19,9 @@ use rustix::net::{
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
 use super::caller::Caller;
+use super::calls::name_of;
 use super::capabilities::Watch;
-use super::observe::observe;
+use super::observe::{Observation, is_plain, observe};
 use super::seen::{Seen, mounts};
 
 /// How long a workload that was asked to end may take.
@@ -76,12 +79,23 @@ struct Listener {
     closed: bool,
 }
 
+/// A call whose caller waits for us.
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    /// The listener's place.
+    index: usize,
+    /// When we heard of it, in microseconds of the monotonic clock.
+    at: u64,
+    call: Call,
+}
+
 /// A recording while it runs.
 pub struct Session<'a> {
     door: OwnedFd,
     signals: Signals,
     child: &'a mut Child,
     listeners: Vec<Listener>,
+    queue: VecDeque<Waiting>,
     watch: Watch,
     init: Option<OwnedFd>,
     first: Option<u32>,
@@ -91,7 +105,17 @@ pub struct Session<'a> {
 impl<'a> Session<'a> {
     /// With everything that it needs.
     pub fn new(door: OwnedFd, signals: Signals, child: &'a mut Child, watch: Watch) -> Self {
-        Self { door, signals, child, listeners: Vec::new(), watch, init: None, first: None, asked_at: None }
+        Self {
+            door,
+            signals,
+            child,
+            listeners: Vec::new(),
+            queue: VecDeque::new(),
+            watch,
+            init: None,
+            first: None,
+            asked_at: None,
+        }
     }
 
     /// Watches until the runtime has ended.
@@ -99,6 +123,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// The kernel's.
     pub fn run(mut self, seen: &mut Seen) -> Result<End> {
+        hurry(seen);
         loop {
             let ended = self.child.try_wait().map_err(|error| Error::io("wait for the runtime", &error))?;
             if let Some(status) = ended {
@@ -106,30 +131,33 @@ impl<'a> Session<'a> {
                 seen.traced = self.watch.traces();
                 return Ok(End { status, interrupted: self.asked_at.is_some() });
             }
-            self.wait()?;
+            if self.wait()? {
+                self.watch.collect(seen);
+            }
             self.heed_signals()?;
             self.accept();
             self.serve(seen)?;
-            self.listeners.retain(|listener| !listener.closed);
         }
     }
 
-    fn wait(&mut self) -> Result<()> {
+    /// Waits for something to do; true when there was nothing for a while.
+    fn wait(&mut self) -> Result<bool> {
         let mut watched = vec![
             PollFd::new(&self.door, PollFlags::IN),
             PollFd::from_borrowed_fd(self.signals.0.as_fd(), PollFlags::IN),
         ];
         watched.extend(self.listeners.iter().map(|listener| PollFd::new(&listener.fd, PollFlags::IN)));
-        match poll(&mut watched, Some(&PULSE)) {
-            Ok(_) | Err(Errno::INTR) => {}
+        let idle = match poll(&mut watched, Some(&PULSE)) {
+            Ok(ready) => ready == 0,
+            Err(Errno::INTR) => false,
             Err(errno) => return Err(Error::os("wait for system calls", errno.raw_os_error())),
-        }
+        };
         let closed: Vec<bool> =
             watched.iter().skip(2).map(|fd| fd.revents().contains(PollFlags::HUP)).collect();
         for (listener, closed) in self.listeners.iter_mut().zip(closed) {
             listener.closed = closed;
         }
-        Ok(())
+        Ok(idle)
     }
 
     /// The first signal is passed on; a second one, or patience at its end, kills.
@@ -187,34 +215,56 @@ impl<'a> Session<'a> {
     fn accept(&mut self) {
         while let Ok(connection) = accept_with(&self.door, SocketFlags::CLOEXEC) {
             if let Some(fd) = received(&connection) {
+                // An older kernel is only slower.
+                notify::take_turns(fd.as_fd()).unwrap_or_default();
                 self.listeners.push(Listener { fd, began: false, closed: false });
             }
         }
     }
 
+    /// Takes in every call that waits before it looks at one: from then on a signal does not end the caller's wait.
     fn serve(&mut self, seen: &mut Seen) -> Result<()> {
-        for index in 0..self.listeners.len() {
-            // A busy workload must not keep signals waiting.
-            for _turn in 0..256 {
-                let Some(listener) = self.listeners.get(index) else { break };
-                if !is_ready(listener) {
-                    break;
-                }
-                let call = match notify::receive(listener.fd.as_fd()) {
-                    Ok(call) => call,
-                    // Gone again before we looked.
-                    Err(Errno::NOENT | Errno::INTR) => continue,
-                    Err(errno) => return Err(Error::os("receive a system call", errno.raw_os_error())),
-                };
-                self.answer(index, &call, seen)?;
+        // A busy workload must not keep signals waiting.
+        for _turn in 0..1024 {
+            for index in 0..self.listeners.len() {
+                self.receive(index, seen)?;
+            }
+            let Some(waiting) = self.queue.pop_front() else { break };
+            self.look(&waiting, seen)?;
+        }
+        if self.queue.is_empty() {
+            self.listeners.retain(|listener| !listener.closed);
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, index: usize, seen: &mut Seen) -> Result<()> {
+        for _turn in 0..256 {
+            let Some(listener) = self.listeners.get(index).filter(|listener| is_ready(listener)) else {
+                break;
+            };
+            let call = match notify::receive(listener.fd.as_fd()) {
+                Ok(call) => call,
+                // Gone again before we looked.
+                Err(Errno::NOENT | Errno::INTR) => continue,
+                Err(errno) => return Err(Error::os("receive a system call", errno.raw_os_error())),
+            };
+            let waiting = Waiting { index, at: now(), call };
+            let name = name_of(call.arch, call.number).map(|(_, name)| name);
+            if listener.began && name.is_some_and(|name| is_plain(name) && seen.calls.contains_key(name)) {
+                answer(listener, &call, None)?;
+                self.keep(&waiting, observe(&call), seen);
+            } else {
+                self.queue.push_back(waiting);
             }
         }
         Ok(())
     }
 
-    fn answer(&mut self, index: usize, call: &Call, seen: &mut Seen) -> Result<()> {
+    fn look(&mut self, waiting: &Waiting, seen: &mut Seen) -> Result<()> {
+        let call = &waiting.call;
         let seen_now = observe(call);
-        let Some(listener) = self.listeners.get_mut(index) else { return Ok(()) };
+        let Some(listener) = self.listeners.get_mut(waiting.index) else { return Ok(()) };
         if !listener.began && seen_now.is_execution() {
             listener.began = true;
             self.watch.follow(call.thread, seen);
@@ -227,21 +277,57 @@ impl<'a> Session<'a> {
                     .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
             }
         }
-        let fd = listener.fd.as_fd();
-        let current = !seen_now.has_read() || notify::is_waiting(fd, call.id);
+        let current = !seen_now.has_read() || notify::is_waiting(listener.fd.as_fd(), call.id);
         let refusal = seen_now.is_blind().then_some(Errno::NOSYS);
         if listener.began && current {
-            if let Some(name) = seen_now.name() {
-                self.watch.enter(call.thread, name, seen_now.value(), seen);
-            }
-            seen_now.keep(call, seen);
+            self.keep(waiting, seen_now, seen);
         }
-        let Some(listener) = self.listeners.get(index) else { return Ok(()) };
-        match notify::respond(listener.fd.as_fd(), call.id, refusal) {
-            // Killed while it waited.
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(errno) => Err(Error::os("answer a system call", errno.raw_os_error())),
+        match self.listeners.get(waiting.index) {
+            Some(listener) => answer(listener, call, refusal),
+            None => Ok(()),
         }
+    }
+
+    fn keep(&mut self, waiting: &Waiting, seen_now: Observation, seen: &mut Seen) {
+        if let Some(name) = seen_now.name() {
+            self.watch.enter(waiting.at, waiting.call.thread, name, seen_now.value(), seen);
+        }
+        seen_now.keep(&waiting.call, seen);
+    }
+}
+
+fn answer(listener: &Listener, call: &Call, refusal: Option<Errno>) -> Result<()> {
+    match notify::respond(listener.fd.as_fd(), call.id, refusal) {
+        // Killed while it waited.
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(Error::os("answer a system call", errno.raw_os_error())),
+    }
+}
+
+/// Microseconds of the monotonic clock.
+fn now() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec.unsigned_abs().saturating_mul(1_000_000).saturating_add(now.tv_nsec.unsigned_abs() / 1000)
+}
+
+/// Comes before all other programs: a signal that arrives before we have taken in a call makes it fail with EINTR.
+fn hurry(seen: &mut Seen) {
+    const SCHED_FIFO: u32 = 1;
+    const SCHED_FLAG_RESET_ON_FORK: u64 = 1;
+    let attributes = SchedAttr {
+        size: 48,
+        policy: SCHED_FIFO,
+        flags: SCHED_FLAG_RESET_ON_FORK,
+        nice: 0,
+        priority: 1,
+        runtime: 0,
+        deadline: 0,
+        period: 0,
+    };
+    if let Err(errno) = set_attr(&attributes) {
+        seen.note(format!(
+            "the recorder has no priority over other programs ({errno}): calls may have failed with EINTR"
+        ));
     }
 }
 

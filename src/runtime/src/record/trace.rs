@@ -17,6 +17,8 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, 
 pub enum Event {
     /// The kernel asked whether it has a capability, and it had.
     Capability {
+        /// When, in microseconds of `CLOCK_MONOTONIC`.
+        at: u64,
         /// The thread's id.
         thread: u32,
         /// The capability's number.
@@ -64,7 +66,8 @@ impl Trace {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let own = rustix::fs::openat(instances, name, flags, Mode::empty())?;
         write(&own, "options/event-fork", "1")?;
-        write(&own, "buffer_size_kb", "1024")?;
+        write(&own, "buffer_size_kb", "4096")?;
+        write(&own, "trace_clock", "mono")?;
         // Nobody is traced yet: an empty list would mean everybody, and 0 is nobody's id.
         let processes = open(&own, "set_event_pid", OFlags::WRONLY)?;
         (&processes).write_all(b"0").map_err(|error| errno(&error))?;
@@ -150,7 +153,10 @@ fn event(line: &str) -> Option<Event> {
     let (head, tail) = line.rsplit_once(": cap_capable: ")?;
     let (_, tail) = tail.rsplit_once(", cap ")?;
     let number = tail.strip_suffix(", ret 0")?.parse().ok()?;
-    Some(Event::Capability { thread: thread(head)?, number })
+    let (head, seconds) = head.rsplit_once(' ')?;
+    let (seconds, micros) = seconds.split_once('.').filter(|(_, micros)| micros.len() == 6)?;
+    let at = seconds.parse::<u64>().ok()?.checked_mul(1_000_000)?.checked_add(micros.parse().ok()?)?;
+    Some(Event::Capability { at, thread: thread(head)?, number })
 }
 
 fn thread(head: &str) -> Option<u32> {
@@ -166,10 +172,9 @@ mod tests {
     fn lines_are_read_from_their_end() {
         let told = "   chown-20220   [000] ..... 12571.230562: cap_capable: cred 00000000898395aa, target_ns \
                     000000000e0295bb, capable_ns 000000000e0295bb, cap 0, ret 0\n";
-        assert_eq!(event(told), Some(Event::Capability { thread: 20220, number: 0 }));
-        let spoof =
-            "a-1 [0] . 1: cap_capable: cap 21, ret 0-77   [001] ..... 1.5: cap_capable: cred 0, cap 6, ret 0";
-        assert_eq!(event(spoof), Some(Event::Capability { thread: 77, number: 6 }));
+        assert_eq!(event(told), Some(Event::Capability { at: 12_571_230_562, thread: 20220, number: 0 }));
+        let spoof = "a-1 [0] . 1: cap_capable: cap 21, ret 0-77   [001] ..... 1.500000: cap_capable: cred 0, cap 6, ret 0";
+        assert_eq!(event(spoof), Some(Event::Capability { at: 1_500_000, thread: 77, number: 6 }));
         assert_eq!(event("CPU:1 [LOST 17 EVENTS]"), Some(Event::Lost));
         for noise in ["", "# tracer: nop", "x-1 [000] . 1: cap_capable: cap 300, ret 0"] {
             assert_eq!(event(noise), None, "{noise}");
