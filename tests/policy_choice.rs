@@ -353,6 +353,11 @@ fn what_is_only_tried_is_logged_and_changes_nothing() {
     };
     assert!(told(&lines, "would-tighten", "process.noNewPrivileges"), "{lines:#?}");
     assert!(lines.iter().all(|line| line["action"] == "would-tighten"), "{lines:#?}");
+    let mut told_once: Vec<_> =
+        lines.iter().map(|line| format!("{} {}", line["field"], line["asked"])).collect();
+    told_once.sort_unstable();
+    told_once.dedup();
+    assert_eq!(told_once.len(), lines.len(), "told more than once: {lines:#?}");
     // What would be denied passes too.
     fs::remove_file(bundle.dir().join("audit.jsonl")).unwrap();
     let (id, seen) = (bundle.id().to_owned(), bundle.dir().join("audit.jsonl"));

@@ -39,6 +39,8 @@ pub fn open(global: &Global) -> Result<()> {
 pub fn failure(error: &Error) -> ExitCode {
     record(Level::Error, &format_args!("{error}"));
     match error.remedy() {
+        // A place in a file, shown under what is wrong with it.
+        Some(lines) if lines.contains('\n') => complain(format_args!("runtime: {error}\n{lines}\n")),
         Some(hint) => complain(format_args!("runtime: {error}\nhint: {hint}\n")),
         None => complain(format_args!("runtime: {error}\n")),
     }

@@ -11,7 +11,7 @@ use casemate_policy::{Admitted, HostFacts};
 use casemate_spec::{Config, ContainerId, Error, Result};
 use oci_spec::runtime::LinuxNamespaceType;
 
-use crate::choice::{self, Chosen, Subject};
+use crate::choice::{self, Chosen, Tried};
 use crate::cli::Global;
 use crate::log;
 
@@ -26,21 +26,21 @@ pub struct Bundle {
     pub admitted: Admitted,
     /// The policy, and who chose it.
     pub chosen: Chosen,
+    /// What the policy would have done, where it is only tried.
+    pub tried: Option<Tried>,
 }
 
 impl Bundle {
-    /// Reads and judges the bundle in `path`, by default the current directory. `id` is the container that comes of
-    /// it; without one nothing is written to the audit log.
+    /// Reads and judges the bundle in `path`, by default the current directory.
     ///
     /// # Errors
     /// There is none, it is malformed, or the policy refuses it.
-    pub fn open(global: &Global, path: Option<&Path>, id: Option<&ContainerId>) -> Result<Self> {
+    pub fn open(global: &Global, path: Option<&Path>) -> Result<Self> {
         let (path, bytes) = source(path)?;
         let config = casemate_spec::parse(&bytes)?;
         let chosen = choice::choose(global, config.spec.annotations().as_ref())?;
-        let subject = id.map(|id| Subject { id, verb: "create" });
-        let admitted = judged(global, &chosen, config, &path, subject.as_ref())?;
-        Ok(Self { path, bytes, admitted, chosen })
+        let (admitted, tried) = judged(global, &chosen, config, &path)?;
+        Ok(Self { path, bytes, admitted, chosen, tried })
     }
 }
 
@@ -57,6 +57,14 @@ pub fn source(path: Option<&Path>) -> Result<(PathBuf, Vec<u8>)> {
 }
 
 impl Bundle {
+    /// Tells the audit log of the container that is made of it. To be called when this process is the one that makes
+    /// it ([`keep_out_of_reach`] begins anew), or it would be told twice.
+    pub fn tell(&self, id: &ContainerId) {
+        if let Some(tried) = &self.tried {
+            tried.tell(id, "create");
+        }
+    }
+
     /// Whether its process wants a terminal.
     pub fn wants_terminal(&self) -> bool {
         let process = self.admitted.config().spec.process().as_ref();
@@ -87,7 +95,7 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Judges the configuration of a bundle under the policy that was chosen; `subject` is whom audit lines are about.
+/// Judges the configuration of a bundle under the policy that was chosen.
 ///
 /// # Errors
 /// Everything that stands against the configuration.
@@ -96,13 +104,12 @@ pub fn judged(
     chosen: &Chosen,
     config: Config,
     bundle: &Path,
-    subject: Option<&Subject<'_>>,
-) -> Result<Admitted> {
+) -> Result<(Admitted, Option<Tried>)> {
     for ignored in &config.ignored {
         log::debug(format_args!("config.json: ignored {ignored}"));
     }
     let facts = facts(global, &config, bundle);
-    choice::judged(chosen, config, &facts, subject)
+    choice::judged(chosen, config, &facts)
 }
 
 /// What a policy depends on, of the host and of what the configuration joins.

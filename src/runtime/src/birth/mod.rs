@@ -76,7 +76,7 @@ pub fn bear(
     console: Option<OwnedFd>,
     bundle: Bundle,
 ) -> Result<Born> {
-    let Bundle { path, bytes, admitted, chosen } = bundle;
+    let Bundle { path, bytes, admitted, chosen, .. } = bundle;
     let spec = &admitted.config().spec;
     let linux = spec.linux().as_ref();
     let rootless = global.is_rootless();

@@ -6,50 +6,56 @@
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use casemate_policy::{Admitted, Denied};
-use casemate_spec::{ContainerId, Error, Result};
+use casemate_policy::{Admitted, Denied, HostFacts, judge};
+use casemate_spec::{Config, ContainerId, Error, Result};
 use serde_json::{Value, json};
 
 use super::Chosen;
 use crate::log;
 
-/// Whom a line is about.
-#[derive(Debug, Clone, Copy)]
-pub struct Subject<'a> {
-    /// The container.
-    pub id: &'a ContainerId,
-    /// What it is asked to do: `create` or `exec`.
-    pub verb: &'static str,
+/// What came of trying a policy.
+#[derive(Debug)]
+pub struct Tried {
+    policy: String,
+    log: PathBuf,
+    verdict: Result<Admitted, Denied>,
 }
 
-/// Appends what the verdict says of `subject`.
-pub fn append(chosen: &Chosen, subject: &Subject<'_>, verdict: &Result<Admitted, Denied>) {
-    let path = &chosen.host.audit_log;
-    let lines = lines(chosen, subject, verdict);
-    let count = lines.len();
-    if count == 0 {
-        return;
+impl Tried {
+    /// Judges, and enforces nothing.
+    pub fn of(chosen: &Chosen, config: Config, host: &HostFacts) -> Self {
+        Self {
+            policy: chosen.policy.name().to_owned(),
+            log: chosen.host.audit_log.clone(),
+            verdict: judge(config, &chosen.policy, host),
+        }
     }
-    match write(path, &lines) {
-        Ok(()) => log::warn(format_args!(
-            "audit: policy {} would change or deny {count} things about {}; they are in {}",
-            chosen.policy,
-            subject.id,
-            path.display()
-        )),
-        Err(error) => log::warn(format_args!("audit log {error}; {count} lines are lost")),
+
+    /// Appends what would have become of the container to the log; `command` is what it is asked: `create` or `exec`.
+    pub fn tell(&self, id: &ContainerId, command: &str) {
+        let (policy, path) = (&self.policy, self.log.display());
+        let lines = lines(policy, id, command, &self.verdict);
+        let count = lines.len();
+        if count == 0 {
+            return;
+        }
+        match write(&self.log, &lines) {
+            Ok(()) => log::warn(format_args!(
+                "audit: policy {policy} would change or deny {count} things about {id}; they are in {path}"
+            )),
+            Err(error) => log::warn(format_args!("audit log {error}; {count} lines are lost")),
+        }
     }
 }
 
-fn lines(chosen: &Chosen, subject: &Subject<'_>, verdict: &Result<Admitted, Denied>) -> Vec<Value> {
+fn lines(policy: &str, id: &ContainerId, command: &str, verdict: &Result<Admitted, Denied>) -> Vec<Value> {
     let time = log::now();
     let line = |action: &str, rule: &str, field: &str, asked: &str, allowed: &str, remedy: Option<&str>| {
         json!({
-            "time": time, "container": subject.id.as_str(), "command": subject.verb,
-            "policy": chosen.policy.name(), "action": action, "rule": rule, "field": field, "asked": asked,
-            "allowed": allowed, "remedy": remedy,
+            "time": time, "container": id.as_str(), "command": command, "policy": policy, "action": action,
+            "rule": rule, "field": field, "asked": asked, "allowed": allowed, "remedy": remedy,
         })
     };
     let (changes, violations) = match verdict {

@@ -4,33 +4,23 @@ use casemate_policy::{Admitted, Denied, HostFacts, judge};
 use casemate_spec::{Config, Error, Result};
 
 use super::Chosen;
-use super::audit::{self, Subject};
+use super::audit::Tried;
 use crate::log;
 
-/// Judges a configuration. Where the policy is only tried, what it would have changed or refused goes to the audit
-/// log if there is somebody whom it is about, and the ceiling alone is enforced.
+/// Judges a configuration. Where the policy is only tried, the ceiling alone is enforced, and what the policy would
+/// have done is there to be told.
 ///
 /// # Errors
 /// Everything that stands against the configuration.
-pub fn judged(
-    chosen: &Chosen,
-    config: Config,
-    host: &HostFacts,
-    subject: Option<&Subject<'_>>,
-) -> Result<Admitted> {
-    if chosen.audit
-        && let Some(subject) = subject
-    {
-        let verdict = judge(config.clone(), &chosen.policy, host);
-        audit::append(chosen, subject, &verdict);
-    }
+pub fn judged(chosen: &Chosen, config: Config, host: &HostFacts) -> Result<(Admitted, Option<Tried>)> {
+    let tried = chosen.audit.then(|| Tried::of(chosen, config.clone(), host));
     let admitted = judge(config, chosen.enforced(), host).map_err(denial)?;
     log::debug(format_args!("policy {}", chosen.why));
     for change in admitted.changes() {
         let (rule, field, asked, done) = (change.rule, &change.field, &change.asked, &change.enforced);
         log::debug(format_args!("policy rule {rule}: {field}: {done} in place of {asked}"));
     }
-    Ok(admitted)
+    Ok((admitted, tried))
 }
 
 fn denial(denied: Denied) -> Error {

@@ -21,7 +21,7 @@ use std::collections::HashMap;
 use casemate_policy::{Builtin, Policy};
 use casemate_spec::{Error, Result};
 
-pub use audit::Subject;
+pub use audit::Tried;
 pub use facts::facts;
 pub use gate::judged;
 pub use host::HostConfig;

@@ -32,8 +32,8 @@ pub struct Global {
     #[arg(long, value_name = "MODE", value_enum, default_value = "auto")]
     pub rootless: Rootless,
 
-    /// Policy that judges the bundle: a name, or a file (with a / or ending in .toml) [default: hardened, or what the
-    /// host's configuration says]
+    /// Policy that judges the bundle: a name, or a file (with a / or ending in .toml) [default: what the
+    /// host's configuration says, else hardened; for record baseline]
     #[arg(long, value_name = "NAME|FILE", global = true)]
     pub policy: Option<String>,
 

@@ -13,8 +13,9 @@ use crate::cli::{CreateArgs, Global};
 /// The bundle is refused, or the container cannot be made; nothing of it is left then.
 pub fn create(global: &Global, args: &CreateArgs) -> Result<ExitCode> {
     keep_descriptors(args.birth.preserve_fds)?;
-    let bundle = Bundle::open(global, args.birth.bundle.as_deref(), Some(&args.id))?;
+    let bundle = Bundle::open(global, args.birth.bundle.as_deref())?;
     keep_out_of_reach(&bundle.admitted)?;
+    bundle.tell(&args.id);
     let socket = args.birth.console_socket.as_deref();
     let console = Console::choose(bundle.wants_terminal(), true, socket)?;
     let born =

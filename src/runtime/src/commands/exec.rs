@@ -17,7 +17,7 @@ use crate::birth::{
     Console, Foreground, explain, follow, judged, keep_descriptors, keep_out_of_reach, preserved,
     write_pid_file,
 };
-use crate::choice::{self, Subject};
+use crate::choice;
 use crate::cli::{ExecArgs, Global};
 use crate::plan::{self, Context};
 use crate::store::{CONFIG, Container, Record, Root, Status};
@@ -43,9 +43,11 @@ fn enter(global: &Global, args: &ExecArgs) -> Result<ExitCode> {
     let process = process_of::process(&config.spec, args)?;
     config.spec.set_process(Some(process));
     let chosen = choice::kept(global, &container)?;
-    let subject = Subject { id: &args.target.id, verb: "exec" };
-    let admitted = judged(global, &chosen, config, &container.record().bundle, Some(&subject))?;
+    let (admitted, tried) = judged(global, &chosen, config, &container.record().bundle)?;
     keep_out_of_reach(&admitted)?;
+    if let Some(tried) = tried {
+        tried.tell(&args.target.id, "exec");
+    }
     let spec = &admitted.config().spec;
     let spaces = spaces(spec, init.pid())?;
     let plan = visit_plan(&admitted, container.record(), args)?;

@@ -18,7 +18,7 @@ use crate::plan::{self, Context, Words};
 /// # Errors
 /// Whatever `create` would refuse the bundle for.
 pub fn plan(global: &Global, args: &PlanArgs) -> Result<ExitCode> {
-    let bundle = Bundle::open(global, Some(&args.bundle), None)?;
+    let bundle = Bundle::open(global, Some(&args.bundle))?;
     let name = bundle.path.file_name().unwrap_or_default().to_string_lossy();
     let id: ContainerId = name.parse().or_else(|_| "container".parse())?;
     let spec = &bundle.admitted.config().spec;

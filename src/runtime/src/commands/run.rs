@@ -19,8 +19,9 @@ use crate::{hooks, log};
 /// As `create` and `start`.
 pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
     keep_descriptors(args.birth.preserve_fds)?;
-    let bundle = Bundle::open(global, args.birth.bundle.as_deref(), Some(&args.id))?;
+    let bundle = Bundle::open(global, args.birth.bundle.as_deref())?;
     keep_out_of_reach(&bundle.admitted)?;
+    bundle.tell(&args.id);
     let socket = args.birth.console_socket.as_deref();
     let console = Console::choose(bundle.wants_terminal(), args.detach, socket)?;
     let (theirs, ours) = console.map_or((None, None), |console| (Some(console.theirs), console.ours));

@@ -19,6 +19,7 @@ mod seen;
 mod session;
 mod summary;
 mod trace;
+mod usage;
 mod verdict;
 mod workshop;
 
@@ -41,6 +42,7 @@ use keeper::Keeper;
 use seen::Seen;
 use session::{End, Session, Signals, door};
 use trace::Trace;
+use usage::Usage;
 use workshop::Workshop;
 
 /// What a recording runs under unless told: as contained as under other runtimes, so that nothing which the recorded
@@ -57,7 +59,7 @@ pub fn record(global: &Global, args: &RecordArgs) -> Result<ExitCode> {
     }
     let mut global = global.clone();
     global.policy.get_or_insert_with(|| POLICY.to_owned());
-    let bundle = Bundle::open(&global, Some(&args.bundle), None)?;
+    let bundle = Bundle::open(&global, Some(&args.bundle))?;
     let config: Value = serde_json::from_slice(&bundle.bytes)
         .map_err(|error| Error::new("config.json", error.to_string()))?;
     workshop::output(&args.output)?;
@@ -116,7 +118,8 @@ fn watch(
             let door = door(&workshop.socket())?;
             let watch = Watch::new(trace(&workshop, seen));
             let runtime = child.insert(run(global, &workshop)?);
-            let end = Session::new(door, signals, runtime, watch).run(seen)?;
+            let usage = Usage::of(global, &workshop.id)?;
+            let end = Session::new(door, signals, runtime, watch, usage).run(seen)?;
             Ok((end, unseen))
         },
     );
