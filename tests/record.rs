@@ -311,6 +311,44 @@ fn what_the_bundle_asks_for_is_admitted_and_said() {
 }
 
 #[test]
+fn i386_entries_are_recorded_as_such() {
+    let mut case = Case::sh("/probe i386 20 > /dev/null; echo went on");
+    case.bundle.policy("oci");
+    case.record().ok();
+    assert_eq!(case.seen()["i386"], true);
+    assert_eq!(case.again(None).ok().text(), "went on");
+    let refused = case.again(Some("/probe i386 39; echo went on"));
+    assert_eq!(refused.text(), "errno 1\nwent on", "mkdir by the 32-bit entry: {refused}");
+    let mut native = Case::sh("/probe syscall 39 > /dev/null; echo recorded");
+    native.record().ok();
+    let killed = native.again(Some("/probe i386 20; /probe syscall 39 > /dev/null && echo went on"));
+    assert_eq!(killed.text(), "went on", "a 32-bit entry where none was recorded: {killed}");
+}
+
+#[test]
+fn limits_are_wide_enough_for_what_was_used() {
+    let mut case =
+        Case::sh("dd if=/dev/zero of=/dev/null bs=600M count=1 2> /dev/null && echo done; sleep 0.3");
+    assert_eq!(case.record().ok().text(), "done");
+    if case.seen()["memory_peak"] == 0 {
+        return skip("this host has no memory controller");
+    }
+    let limit = case.policy().lines().find(|line| line.starts_with("limits.memory = ")).map(str::to_owned);
+    assert!(limit.is_some(), "{}", case.policy());
+    assert_eq!(case.again(None).ok().text(), "done");
+}
+
+#[test]
+fn shells_that_mind_every_child_are_not_disturbed() {
+    // A handler without SA_RESTART for SIGCHLD: a call that is interrupted while it waits for the recorder fails.
+    let script =
+        "i=0; while [ $i -lt 40 ]; do echo x | cat | grep -q x || echo broken; i=$((i+1)); done; echo done";
+    let case = Case::sh(script);
+    let recorded = case.record().ok();
+    assert_eq!(recorded.text(), "done", "{recorded}");
+}
+
+#[test]
 fn threads_and_programs_of_python_run_again() {
     let Some(python) = ["/usr/bin/python3"].iter().map(Path::new).find(|path| path.exists()) else {
         return skip("python3 is not installed");

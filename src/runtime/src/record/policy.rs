@@ -9,6 +9,10 @@ use super::seen::Seen;
 /// Devices that every policy gives.
 const COMMON: [&str; 8] = ["c 1:3", "c 1:5", "c 1:7", "c 1:8", "c 1:9", "c 5:0", "c 5:2", "c 136:0"];
 
+/// What `strict` gives to whoever asks for nothing: MiB of memory, and processes.
+const STRICT_MEMORY: u64 = 512;
+const STRICT_PROCESSES: u64 = 256;
+
 /// Writes the policy. `capabilities` are needed ones with the call that needed each, `command` is what was run.
 pub fn policy(seen: &Seen, capabilities: &BTreeMap<&'static str, &'static str>, command: &str) -> Document {
     let head = [
@@ -32,6 +36,7 @@ pub fn policy(seen: &Seen, capabilities: &BTreeMap<&'static str, &'static str>, 
     files(&mut policy, seen, &written(seen));
     ports(&mut policy, "landlock.bind_tcp", &seen.bound, "TCP ports that were bound");
     ports(&mut policy, "landlock.connect_tcp", &seen.connected, "TCP ports that were connected to");
+    limits(&mut policy, seen);
     let odd: Vec<_> = seen.devices.iter().filter(|(number, _)| !is_common(number)).collect();
     if !odd.is_empty() {
         let items = [quoted("...")].into_iter().chain(odd.iter().map(|(number, _)| quoted(number))).collect();
@@ -73,6 +78,22 @@ fn files(policy: &mut Document, seen: &Seen, needs: &Written) {
     };
     if needs.executed.iter().any(|program| elsewhere(&program)) {
         policy.rule("mounts.writable_noexec", "false", &reason);
+    }
+}
+
+/// Twice what was seen, where the policy's own limit is less than that.
+fn limits(policy: &mut Document, seen: &Seen) {
+    const MEBIBYTE: u64 = 1 << 20;
+    let memory = seen.memory_peak.saturating_mul(2).div_ceil(MEBIBYTE);
+    if memory > STRICT_MEMORY {
+        let reason = format!("twice the {} MiB that were in use at most", seen.memory_peak / MEBIBYTE);
+        policy.rule("limits.memory", quoted(&format!("{memory}MiB")), &reason);
+    }
+    let processes = seen.processes_peak.saturating_mul(2);
+    if processes > STRICT_PROCESSES {
+        let reason =
+            format!("twice the {} processes and threads that were seen at once", seen.processes_peak);
+        policy.rule("limits.pids", processes.to_string(), &reason);
     }
 }
 

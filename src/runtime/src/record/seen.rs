@@ -24,6 +24,10 @@ pub struct Seen {
     pub connected: BTreeSet<u16>,
     /// Capabilities by number, each with the call that first needed it.
     pub capabilities: BTreeMap<u8, &'static str>,
+    /// The most memory that was in use, in bytes; 0 where that is not known.
+    pub memory_peak: u64,
+    /// The most processes and threads that were there when it was looked.
+    pub processes_peak: u64,
     /// Whether the kernel told of capabilities.
     pub traced: bool,
     /// Whether some program entered the kernel as an i386 program does.

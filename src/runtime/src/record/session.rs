@@ -23,6 +23,7 @@ use super::calls::name_of;
 use super::capabilities::Watch;
 use super::observe::{Observation, is_plain, observe};
 use super::seen::{Seen, mounts};
+use super::usage::Usage;
 
 /// How long a workload that was asked to end may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -97,6 +98,7 @@ pub struct Session<'a> {
     listeners: Vec<Listener>,
     queue: VecDeque<Waiting>,
     watch: Watch,
+    usage: Usage,
     init: Option<OwnedFd>,
     first: Option<u32>,
     asked_at: Option<Instant>,
@@ -104,7 +106,7 @@ pub struct Session<'a> {
 
 impl<'a> Session<'a> {
     /// With everything that it needs.
-    pub fn new(door: OwnedFd, signals: Signals, child: &'a mut Child, watch: Watch) -> Self {
+    pub fn new(door: OwnedFd, signals: Signals, child: &'a mut Child, watch: Watch, usage: Usage) -> Self {
         Self {
             door,
             signals,
@@ -112,6 +114,7 @@ impl<'a> Session<'a> {
             listeners: Vec::new(),
             queue: VecDeque::new(),
             watch,
+            usage,
             init: None,
             first: None,
             asked_at: None,
@@ -133,6 +136,9 @@ impl<'a> Session<'a> {
             }
             if self.wait()? {
                 self.watch.collect(seen);
+            }
+            if self.first.is_some() {
+                self.usage.look(seen);
             }
             self.heed_signals()?;
             self.accept();

@@ -40,6 +40,7 @@ pub fn summary(
             "tcp ports",
             format!("bound {}, connected {}", list(numbers(&seen.bound)), list(numbers(&seen.connected))),
         ),
+        ("at most", format!("{} MiB, {} processes", seen.memory_peak >> 20, seen.processes_peak)),
         ("capabilities", list(capabilities.keys().map(|name| (*name).to_owned()).collect())),
     ];
     // Writing to a String does not fail.
