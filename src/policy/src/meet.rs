@@ -64,6 +64,11 @@ fn in_both<T: Clone + PartialEq>(a: &[T], b: &[T], holds: fn(&T, &T) -> bool) ->
     either(&of_a, &of_b)
 }
 
+/// Of two that are not in force, the one that says something.
+fn said<T: Clone + PartialEq + Default>(a: &T, b: &T) -> T {
+    if *a == T::default() { b.clone() } else { a.clone() }
+}
+
 /// The smaller of two numbers, where none is no bound.
 fn least<T: Ord + Copy>(a: Option<T>, b: Option<T>) -> Option<T> {
     a.into_iter().chain(b).min()
@@ -108,8 +113,9 @@ fn seccomp(a: &[FilterRule], b: &[FilterRule]) -> Vec<FilterRule> {
 fn landlock(a: &LandlockRule, b: &LandlockRule) -> LandlockRule {
     // One that is not enforced says nothing.
     let (a, b) = match (a.enforce, b.enforce) {
-        (false, _) => return b.clone(),
-        (_, false) => return a.clone(),
+        (false, false) => return said(a, b),
+        (false, true) => return b.clone(),
+        (true, false) => return a.clone(),
         (true, true) => (a, b),
     };
     let ports = |a: &Option<Vec<u16>>, b: &Option<Vec<u16>>| match (a, b) {
@@ -131,8 +137,9 @@ fn landlock(a: &LandlockRule, b: &LandlockRule) -> LandlockRule {
 
 fn rootfs(a: &RootfsRule, b: &RootfsRule) -> RootfsRule {
     let (a, b) = match (a.read_only, b.read_only) {
-        (false, _) => return b.clone(),
-        (_, false) => return a.clone(),
+        (false, false) => return said(a, b),
+        (false, true) => return b.clone(),
+        (true, false) => return a.clone(),
         (true, true) => (a, b),
     };
     RootfsRule {

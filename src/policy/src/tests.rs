@@ -4,10 +4,11 @@ mod admitted;
 mod denied;
 mod document;
 mod engines;
+mod generated;
 mod properties;
 mod tightened;
 
-use casemate_spec::{Config, Host};
+use casemate_spec::{Config, Error, Host};
 use serde_json::{Value, json};
 
 use crate::*;

@@ -1,17 +1,13 @@
 //! The document: every key that may be written, none of which must be.
 
-use oci_spec::runtime::{Capability, LinuxNamespaceType};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::limits::SystemCall;
-use super::list::Entry;
 use super::values::{Cpus, Ports, Setting, Size, Switch};
-use super::words::{AbsolutePath, Device, FsType, Parameters, Place};
 use crate::rules::Reach;
 
-/// A list that may be left out.
-pub(crate) type List<T> = Option<Spanned<Vec<Entry<T>>>>;
+/// A list that may be left out: texts, each with its place, so that what is wrong with one is shown there.
+pub(crate) type List = Option<Vec<Spanned<String>>>;
 
 /// A policy as it is written.
 #[derive(Debug, Default, Deserialize)]
@@ -61,25 +57,22 @@ pub(crate) struct UserNamespaceKeys {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct CapabilitiesKeys {
     pub profile: Option<Spanned<String>>,
-    pub at_most: List<Capability>,
+    pub at_most: List,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct NamespacesKeys {
-    pub shared_with_host: List<KindWord>,
-    pub add: List<KindWord>,
+    pub shared_with_host: List,
+    pub add: List,
 }
-
-/// A namespace's kind: as the word, since the OCI type has a reading of its own.
-pub(crate) type KindWord = LinuxNamespaceType;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct SeccompKeys {
     pub profile: Option<Spanned<String>>,
     pub json: Option<Spanned<String>>,
-    pub allow: List<SystemCall>,
+    pub allow: List,
     pub also: Option<Vec<FilterKeys>>,
 }
 
@@ -89,7 +82,7 @@ pub(crate) struct SeccompKeys {
 pub(crate) struct FilterKeys {
     pub profile: Option<Spanned<String>>,
     pub json: Option<Spanned<String>>,
-    pub allow: List<SystemCall>,
+    pub allow: List,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -118,7 +111,7 @@ pub(crate) enum MissingWord {
 pub(crate) struct LandlockKeys {
     pub profile: Option<Spanned<String>>,
     pub mode: Option<LandlockMode>,
-    pub writable: List<AbsolutePath>,
+    pub writable: List,
     pub write_xor_execute: Option<bool>,
     pub bind_tcp: Option<Ports>,
     pub connect_tcp: Option<Ports>,
@@ -130,7 +123,7 @@ pub(crate) struct LandlockKeys {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RootfsKeys {
     pub read_only: Option<bool>,
-    pub tmpfs: List<AbsolutePath>,
+    pub tmpfs: List,
     pub tmpfs_size: Option<Spanned<Setting<Size>>>,
     pub tmpfs_exec: Option<bool>,
 }
@@ -138,24 +131,24 @@ pub(crate) struct RootfsKeys {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct PathsKeys {
-    pub masked: List<AbsolutePath>,
-    pub read_only: List<AbsolutePath>,
+    pub masked: List,
+    pub read_only: List,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct DevicesKeys {
-    pub allow: List<Device>,
+    pub allow: List,
     pub network: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct MountsKeys {
-    pub deny_sources: List<Place>,
-    pub allow_sources: List<Place>,
-    pub types: List<FsType>,
-    pub read_only_types: List<FsType>,
+    pub deny_sources: List,
+    pub allow_sources: List,
+    pub types: List,
+    pub read_only_types: List,
     pub propagation: Option<Reach>,
     pub nosuid_nodev: Option<bool>,
     pub writable_noexec: Option<bool>,
@@ -199,5 +192,5 @@ pub(crate) struct RlimitsKeys {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct SysctlKeys {
-    pub allow: List<Parameters>,
+    pub allow: List,
 }

@@ -2,15 +2,15 @@
 
 use std::ops::Range;
 
-use serde::Deserialize;
+use oci_spec::runtime::Capability;
 use toml::Spanned;
 
 use super::document::{
-    Document, FallbackWord, FilterKeys, IdMode, LandlockKeys, LandlockMode, LimitsKeys, List, MissingWord,
-    RlimitsKeys, RootfsKeys, Scope, SeccompKeys,
+    CapabilitiesKeys, Document, FallbackWord, FilterKeys, IdMode, LandlockKeys, LandlockMode, LimitsKeys,
+    List, MissingWord, RlimitsKeys, RootfsKeys, Scope, SeccompKeys,
 };
 use super::limits::Rlimit;
-use super::list::{Entry, Word, replace, replace_allowed};
+use super::list::{Allow, Entry, Word, replace, replace_allowed};
 use super::values::{Setting, Switch};
 use crate::confinement::{Fallback, Missing};
 use crate::policy::Sources;
@@ -33,29 +33,29 @@ pub(crate) fn lay(rules: &mut Rules, document: Document, sources: &mut dyn Sourc
     set(&mut rules.no_new_privs, document.no_new_privs.map(|word| word == Switch::On));
     user_namespace(&mut rules.user_namespace, &document);
     if let Some(profile) = &document.capabilities.profile {
-        rules.capabilities = super::list::Allow::Only(capability_profile(profile)?);
+        rules.capabilities = Allow::Only(capability_profile(profile)?);
     }
-    replace_allowed(&mut rules.capabilities, entries(&document.capabilities.at_most));
-    replace_allowed(&mut rules.namespaces.shared_with_host, entries(&document.namespaces.shared_with_host));
+    allowed(&mut rules.capabilities, &document.capabilities.at_most)?;
+    allowed(&mut rules.namespaces.shared_with_host, &document.namespaces.shared_with_host)?;
     list(&mut rules.namespaces.add, &document.namespaces.add)?;
     seccomp(&mut rules.seccomp, document.seccomp, sources)?;
     landlock(&mut rules.landlock, &document.landlock)?;
     rootfs(&mut rules.rootfs, &document.rootfs)?;
     list(&mut rules.paths.masked, &document.paths.masked)?;
     list(&mut rules.paths.read_only, &document.paths.read_only)?;
-    replace_allowed(&mut rules.devices.allow, entries(&document.devices.allow));
+    allowed(&mut rules.devices.allow, &document.devices.allow)?;
     set(&mut rules.devices.network, document.devices.network);
     let mounts = &document.mounts;
     list(&mut rules.mounts.deny_sources, &mounts.deny_sources)?;
     list(&mut rules.mounts.allow_sources, &mounts.allow_sources)?;
-    replace_allowed(&mut rules.mounts.types, entries(&mounts.types));
+    allowed(&mut rules.mounts.types, &mounts.types)?;
     list(&mut rules.mounts.read_only_types, &mounts.read_only_types)?;
     set(&mut rules.mounts.propagation, mounts.propagation);
     set(&mut rules.mounts.nosuid_nodev, mounts.nosuid_nodev);
     set(&mut rules.mounts.writable_noexec, mounts.writable_noexec);
     limits(&mut rules.limits, &document.limits);
     rlimits(rules, &document.rlimits);
-    replace_allowed(&mut rules.sysctl, entries(&document.sysctl.allow));
+    allowed(&mut rules.sysctl, &document.sysctl.allow)?;
     Ok(())
 }
 
@@ -65,16 +65,26 @@ fn set<T>(ours: &mut T, value: Option<T>) {
     }
 }
 
-fn entries<T>(list: &List<T>) -> Option<&[Entry<T>]> {
-    list.as_ref().map(|list| list.get_ref().as_slice())
+/// The entries of a list, read.
+fn entries<T: Word>(list: &List) -> Result<Option<Vec<Entry<T>>>, Fault> {
+    let Some(list) = list else { return Ok(None) };
+    let read =
+        list.iter().map(|text| Entry::read(text.get_ref()).map_err(|what| Fault::Here(text.span(), what)));
+    read.collect::<Result<Vec<_>, _>>().map(Some)
+}
+
+/// A list of what is allowed.
+fn allowed<T: Word>(ours: &mut Allow<T>, theirs: &List) -> Laid {
+    replace_allowed(ours, entries(theirs)?.as_deref());
+    Ok(())
 }
 
 /// A list of what is done, where "anything" means nothing.
-fn list<T: Word>(ours: &mut Vec<T>, theirs: &List<T>) -> Laid {
-    if let Some(theirs) = theirs.as_ref().filter(|list| list.get_ref().contains(&Entry::Any)) {
-        return Err(Fault::Here(theirs.span(), "\"*\" has no meaning in this list".to_owned()));
+fn list<T: Word>(ours: &mut Vec<T>, theirs: &List) -> Laid {
+    if let Some(any) = theirs.iter().flatten().find(|text| text.get_ref() == "*") {
+        return Err(Fault::Here(any.span(), "\"*\" has no meaning in this list".to_owned()));
     }
-    replace(ours, entries(theirs));
+    replace(ours, entries(theirs)?.as_deref());
     Ok(())
 }
 
@@ -113,23 +123,19 @@ fn named<'a>(set: &[(&str, &'a str)], name: &Spanned<String>, what: &str) -> Res
     })
 }
 
-fn capability_profile(name: &Spanned<String>) -> Result<Vec<oci_spec::runtime::Capability>, Fault> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Set {
-        at_most: Vec<Entry<oci_spec::runtime::Capability>>,
-    }
+fn capability_profile(name: &Spanned<String>) -> Result<Vec<Capability>, Fault> {
     let text = named(&CAPABILITIES, name, "capability set")?;
-    let set: Set = crate::document::read(text, &format!("profiles/capabilities-{}.toml", name.get_ref()))
-        .map_err(Fault::Elsewhere)?;
-    let mut list = Vec::new();
-    replace(&mut list, Some(&set.at_most));
-    Ok(list)
+    let set: CapabilitiesKeys =
+        crate::document::read(text, &format!("profiles/capabilities-{}.toml", name.get_ref()))
+            .map_err(Fault::Elsewhere)?;
+    let mut held = Vec::new();
+    list(&mut held, &set.at_most)?;
+    Ok(held)
 }
 
 fn seccomp(rules: &mut Vec<FilterRule>, keys: SeccompKeys, sources: &mut dyn Sources) -> Laid {
     if keys.also.is_some() && keys.profile.is_none() && keys.json.is_none() {
-        let at = keys.allow.as_ref().map_or(0..0, Spanned::span);
+        let at = keys.allow.iter().flatten().next().map_or(0..0, Spanned::span);
         return Err(Fault::Here(at, "seccomp.also needs a profile to be beside".to_owned()));
     }
     if let Some(profile) = profile(keys.profile.as_ref(), keys.json.as_ref(), sources)? {
@@ -184,7 +190,7 @@ fn landlock(rule: &mut LandlockRule, keys: &LandlockKeys) -> Laid {
         landlock(rule, &LandlockKeys { profile: None, ..set })?;
     }
     set(&mut rule.enforce, keys.mode.map(|mode| mode == LandlockMode::Enforce));
-    replace_allowed(&mut rule.writable, entries(&keys.writable));
+    allowed(&mut rule.writable, &keys.writable)?;
     set(&mut rule.write_xor_execute, keys.write_xor_execute);
     set(&mut rule.bind_tcp, keys.bind_tcp.clone().map(|ports| ports.0));
     set(&mut rule.connect_tcp, keys.connect_tcp.clone().map(|ports| ports.0));

@@ -1,7 +1,5 @@
 //! Lists of a policy: what they hold, what they inherit, and what they let pass.
 
-use serde::de::{Deserialize, Deserializer, Error as _};
-
 /// A value written as one text.
 pub(crate) trait Word: Sized + PartialEq + Clone {
     /// Reads it, or says what it should have been.
@@ -48,13 +46,13 @@ pub(crate) enum Entry<T> {
     Item(T),
 }
 
-impl<'de, T: Word> Deserialize<'de> for Entry<T> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        match text.as_str() {
+impl<T: Word> Entry<T> {
+    /// Reads one entry, or says what it should have been.
+    pub(crate) fn read(text: &str) -> Result<Self, String> {
+        match text {
             "..." => Ok(Self::Inherited),
             "*" => Ok(Self::Any),
-            text => T::read(text).map(Self::Item).map_err(D::Error::custom),
+            text => T::read(text).map(Self::Item),
         }
     }
 }
@@ -66,7 +64,7 @@ pub(crate) fn replace<T: Word>(ours: &mut Vec<T>, entries: Option<&[Entry<T>]>) 
     for entry in entries {
         match entry {
             Entry::Inherited => inherited.iter().for_each(|item| push_new(ours, item)),
-            // Only a list of what is allowed has "anything"; `check_any` refuses it elsewhere.
+            // Only a list of what is allowed has "anything"; elsewhere it was refused.
             Entry::Any => {}
             Entry::Item(item) => push_new(ours, item),
         }
