@@ -94,10 +94,24 @@ fn look(id: &str, dir: &Path, state: &Path) -> Vec<Leak> {
 
 /// Processes whose command line, environment, control group, root, directory or program is the test's.
 fn processes(id: &str, dir: &Path) -> Vec<Leak> {
-    let me = std::process::id() as i32;
+    let spared = ancestors();
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok()).filter(|pid| *pid != me);
+    let pids = entries.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
+    let pids = pids.filter(|pid| !spared.contains(pid));
     pids.filter_map(|pid| Some(Leak::Process(pid, belongs(pid, id, dir)?))).collect()
+}
+
+/// The test program and whoever started it, up to the first process: none of them is a test's, whatever it is told by.
+fn ancestors() -> Vec<i32> {
+    let mut found = vec![1];
+    let mut pid = std::process::id() as i32;
+    while pid > 1 {
+        found.push(pid);
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+        pid = parent.and_then(|parent| parent.trim().parse().ok()).unwrap_or(0);
+    }
+    found
 }
 
 fn belongs(pid: i32, id: &str, dir: &Path) -> Option<String> {
@@ -107,11 +121,17 @@ fn belongs(pid: i32, id: &str, dir: &Path) -> Option<String> {
     if stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['Z', 'X'])) {
         return None;
     }
-    for file in ["cmdline", "environ", "cgroup"] {
+    for file in ["cmdline", "environ"] {
         let text = fs::read(proc.join(file)).unwrap_or_default();
         if text.windows(id.len()).any(|w| w == id.as_bytes()) {
             return Some(format!("{file}: {}", String::from_utf8_lossy(&text).replace('\0', " ")));
         }
+    }
+    // The group alone: every process of the host is in a hierarchy that a test has mounted and named.
+    let groups = fs::read_to_string(proc.join("cgroup")).unwrap_or_default();
+    let mut paths = groups.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    if let Some(path) = paths.find(|path| path.contains(id)) {
+        return Some(format!("cgroup: {path}"));
     }
     for link in ["root", "cwd", "exe"] {
         if let Ok(target) = fs::read_link(proc.join(link))
