@@ -221,6 +221,14 @@ fn a_policy_that_is_not_there_is_an_error_with_those_that_are() {
     assert_eq!(listed, "baseline\nhardened\noci\nsite\nstrict\n");
     call(&bundle, &etc, &["policy", "show", "site"]).ok();
     call(&bundle, &etc.join("nowhere"), &["check"]).fails_saying(&["nowhere", "no such directory"]);
+    for (key, said) in
+        [("policy", "no such policy"), ("ceiling", "no such policy"), ("audit_log", "absolute")]
+    {
+        let (bundle, etc) = host("");
+        write(&etc.join("runtime.toml"), &format!("{key} = \"nope\"\n"));
+        call(&bundle, &etc, &["create", "c1"]).fails_saying(&["runtime.toml: ", key, said]);
+        bundle.assert_clean();
+    }
     annotate(&mut bundle, "nope");
     call(&bundle, &etc, &["create", "c1"]).fails_saying(&["annotation io.casemate.policy", "no such policy"]);
     // Whoever writes a request must not have files read for them.

@@ -69,7 +69,12 @@ impl HostConfig {
             }
             None => Document::default(),
         };
-        Ok(Self::from(document))
+        let config = Self::from(document);
+        if !config.audit_log.is_absolute() {
+            let what = format!("{}: audit_log {}", path.display(), config.audit_log.display());
+            return Err(Error::new(what, "not an absolute path"));
+        }
+        Ok(config)
     }
 }
 

@@ -65,7 +65,10 @@ pub fn choose(global: &Global, annotations: Option<&HashMap<String, String>>) ->
     let mut policies = Policies::on(global);
     let (mut policy, mut why) = match (&global.policy, &host.policy) {
         (Some(asked), _) => (policies.find(asked)?, format!("{asked} (command line)")),
-        (None, Some(name)) => (policies.named(name)?, format!("{name} (host configuration)")),
+        (None, Some(name)) => {
+            let policy = policies.named(name).map_err(|error| error.within("runtime.toml: policy"))?;
+            (policy, format!("{name} (host configuration)"))
+        }
         (None, None) => (policies.named(HostConfig::POLICY)?, format!("{} (default)", HostConfig::POLICY)),
     };
     if let Some(name) = annotations.and_then(|annotations| annotations.get(ANNOTATION)) {
@@ -104,7 +107,7 @@ pub fn kept(global: &Global, container: &Container) -> Result<Chosen> {
 
 fn ceiling(policies: &mut Policies, host: &HostConfig) -> Result<Policy> {
     match &host.ceiling {
-        Some(name) => policies.named(name).map_err(|error| error.within("ceiling")),
+        Some(name) => policies.named(name).map_err(|error| error.within("runtime.toml: ceiling")),
         None => Ok(Policy::oci()),
     }
 }
