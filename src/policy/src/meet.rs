@@ -78,7 +78,10 @@ fn user_namespace(a: &UserNamespaceRule, b: &UserNamespaceRule) -> UserNamespace
     // A fallback is an exception of the one that asks for ids of its own; the other has no say in it.
     let refuses = |rule: &UserNamespaceRule| rule.own && rule.fallback == Fallback::Refuse;
     let own = a.own || b.own;
-    let refuse = if own { refuses(a) || refuses(b) } else { a.fallback != b.fallback };
+    let refuse = match own {
+        true => refuses(a) || refuses(b),
+        false => a.fallback == Fallback::Refuse || b.fallback == Fallback::Refuse,
+    };
     let fallback = if refuse { Fallback::Refuse } else { Fallback::Host };
     UserNamespaceRule { own, fallback, map_host_root: a.map_host_root && b.map_host_root }
 }
@@ -153,8 +156,9 @@ fn rootfs(a: &RootfsRule, b: &RootfsRule) -> RootfsRule {
 fn mounts(a: &MountsRule, b: &MountsRule) -> MountsRule {
     // An exception counts for the list it is an exception from: a policy that denies nothing has no say.
     let allow_sources = match (a.deny_sources.is_empty(), b.deny_sources.is_empty()) {
-        (true, _) => b.allow_sources.clone(),
-        (_, true) => a.allow_sources.clone(),
+        (true, true) => said(&a.allow_sources, &b.allow_sources),
+        (true, false) => b.allow_sources.clone(),
+        (false, true) => a.allow_sources.clone(),
         (false, false) => in_both(&a.allow_sources, &b.allow_sources, Place::holds_all),
     };
     MountsRule {
