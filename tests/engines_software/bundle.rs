@@ -46,7 +46,7 @@ impl SoftwareBundle {
         configure(&mut bundle, program, terminal);
         let file = relaxed.map(|relaxed| bundle.file(&relaxed.file(), relaxed.text()));
         bundle.policy(file.as_deref().and_then(Path::to_str).unwrap_or(policy));
-        let writable = policy == "baseline" || relaxed.is_some();
+        let writable = policy != "hardened" || relaxed.is_some();
         let overlay = writable.then(|| overlay(bundle.dir()));
         let path = overlay.clone().unwrap_or_else(root);
         bundle.edit(|c| c["root"]["path"] = json!(path));
