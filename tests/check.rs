@@ -161,6 +161,23 @@ fn a_grade_is_lower_the_less_is_enforced() {
     assert!(exposures[0].1 < exposures[3].1, "{exposures:?}");
 }
 
+/// It is kept like that for `exec`.
+#[test]
+fn a_policy_that_is_shown_is_the_policy() {
+    let bundle = Bundle::new(&ours());
+    let show = |policy: &str| bundle.command(["policy", "show", policy]).run().ok().stdout();
+    for policy in ["strict", "hardened", "baseline", "oci"] {
+        let shown = show(policy);
+        let file = bundle.file("shown.toml", &shown);
+        assert_eq!(show(file.to_str().unwrap()), shown);
+        let report = |policy: &str| {
+            let said = check(&bundle, &["--format", "json", "--policy", policy]).ok().json();
+            (said["protections"].clone(), said["changes"].clone())
+        };
+        assert_eq!(report(file.to_str().unwrap()), report(policy));
+    }
+}
+
 #[test]
 fn what_the_terminal_would_obey_is_not_printed() {
     let mut bundle = Bundle::new(&ours());
