@@ -9,11 +9,7 @@ use super::answer;
 const RECV: libc::c_ulong = 0xc050_2100;
 const SEND: libc::c_ulong = 0xc018_2101;
 const ID_VALID: libc::c_ulong = 0x4008_2102;
-/// Whose argument is the flags themselves; `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP` is the one there is (Linux 6.6).
 const SET_FLAGS: libc::c_ulong = 0x4008_2104;
-const SYNC_WAKE_UP: libc::c_ulong = 1;
-/// `SECCOMP_USER_NOTIF_FLAG_CONTINUE`.
-const CONTINUE: u32 = 1;
 
 /// A waiting call: `struct seccomp_notif` with its `struct seccomp_data`.
 #[repr(C)]
@@ -41,10 +37,10 @@ struct Answer {
     flags: u32,
 }
 
-fn ioctl<T>(listener: BorrowedFd<'_>, request: libc::c_ulong, what: &mut T) -> Result<(), Errno> {
-    // SAFETY: each caller gives the structure whose size the request's number carries; it outlives the call.
-    let value = unsafe { libc::ioctl(listener.as_raw_fd(), request, std::ptr::from_mut(what)) };
-    answer(libc::c_long::from(value)).map(|_zero| ())
+fn ioctl(listener: BorrowedFd<'_>, request: libc::c_ulong, argument: usize) -> Result<(), Errno> {
+    // SAFETY: each caller gives a number, or the address of the structure whose size the request's number carries,
+    // which outlives the call and which nobody else refers to.
+    answer(libc::c_long::from(unsafe { libc::ioctl(listener.as_raw_fd(), request, argument) })).map(drop)
 }
 
 /// Takes the next call, waiting for one.
@@ -53,7 +49,7 @@ fn ioctl<T>(listener: BorrowedFd<'_>, request: libc::c_ulong, what: &mut T) -> R
 /// `ENOENT` when the caller is gone again, `EINTR`.
 pub fn receive(listener: BorrowedFd<'_>) -> Result<Call, Errno> {
     let mut call = Call::default();
-    ioctl(listener, RECV, &mut call).map(|()| call)
+    ioctl(listener, RECV, std::ptr::from_mut(&mut call).expose_provenance()).map(|()| call)
 }
 
 /// Answers the call `id`: lets the kernel do it, or has it fail.
@@ -62,21 +58,21 @@ pub fn receive(listener: BorrowedFd<'_>) -> Result<Call, Errno> {
 /// `ENOENT` when the caller is gone.
 pub fn respond(listener: BorrowedFd<'_>, id: u64, refusal: Option<Errno>) -> Result<(), Errno> {
     let error = refusal.map_or(0, |errno| -errno.raw_os_error());
-    let flags = if refusal.is_some() { 0 } else { CONTINUE };
-    ioctl(listener, SEND, &mut Answer { id, value: 0, error, flags })
+    // 1 is SECCOMP_USER_NOTIF_FLAG_CONTINUE.
+    let mut answer = Answer { id, value: 0, error, flags: u32::from(refusal.is_none()) };
+    ioctl(listener, SEND, std::ptr::from_mut(&mut answer).expose_provenance())
 }
 
 /// Whether the call still waits. What was read of its caller's memory before is the caller's only then.
 pub fn is_waiting(listener: BorrowedFd<'_>, mut id: u64) -> bool {
-    ioctl(listener, ID_VALID, &mut id).is_ok()
+    ioctl(listener, ID_VALID, std::ptr::from_mut(&mut id).expose_provenance()).is_ok()
 }
 
-/// Has the kernel run caller and listener in turns on one processor, which makes answers faster.
+/// Has callers and listener take turns on one processor, so that less can happen between call and [`receive`].
 ///
 /// # Errors
 /// `EINVAL` before Linux 6.6.
 pub fn take_turns(listener: BorrowedFd<'_>) -> Result<(), Errno> {
-    // SAFETY: takes no pointers: the argument is a number.
-    let value = unsafe { libc::ioctl(listener.as_raw_fd(), SET_FLAGS, SYNC_WAKE_UP) };
-    answer(libc::c_long::from(value)).map(|_zero| ())
+    // 1 is SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP.
+    ioctl(listener, SET_FLAGS, 1)
 }

@@ -107,11 +107,6 @@ fn watch(
     };
     let mut child = None;
     let kernel = birth::facts(global, bundle.admitted.config(), &bundle.path).kernel;
-    if kernel < workshop::WAITS_KILLABLE {
-        seen.note(
-            "this kernel lets signals interrupt calls while they are watched: some may have failed for that",
-        );
-    }
     let outcome = workshop::watched(config, &bundle.path, &program, &workshop.socket(), kernel).and_then(
         |(config, unseen)| {
             workshop.write(&config)?;

@@ -141,7 +141,7 @@ impl<'a> Session<'a> {
                 self.usage.look(seen);
             }
             self.heed_signals()?;
-            self.accept();
+            self.accept(seen);
             self.serve(seen)?;
         }
     }
@@ -218,11 +218,12 @@ impl<'a> Session<'a> {
     }
 
     /// Takes in listeners: the container's, and those of processes that enter it later.
-    fn accept(&mut self) {
+    fn accept(&mut self, seen: &mut Seen) {
         while let Ok(connection) = accept_with(&self.door, SocketFlags::CLOEXEC) {
             if let Some(fd) = received(&connection) {
-                // An older kernel is only slower.
-                notify::take_turns(fd.as_fd()).unwrap_or_default();
+                if notify::take_turns(fd.as_fd()).is_err() {
+                    seen.note("before Linux 6.6 signals interrupt calls that are watched: some may have failed for that");
+                }
                 self.listeners.push(Listener { fd, began: false, closed: false });
             }
         }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use casemate_spec::{Error, Result};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::calls::{self, HANDING, UNWATCHED};
 
@@ -21,7 +21,7 @@ pub struct Workshop {
 }
 
 /// Since then a signal does not end the wait for a listener's answer. Before, calls could fail with EINTR that never do.
-pub const WAITS_KILLABLE: (u32, u32) = (5, 19);
+const WAITS_KILLABLE: (u32, u32) = (5, 19);
 
 /// Begins every id; the keeper takes no other.
 pub const PREFIX: &str = "casemate-record-";
@@ -111,65 +111,37 @@ pub fn watched(
 }
 
 /// The bundle's profile with every permission turned into a question, and the names of calls that cannot be asked for.
-fn asking(own: &Value) -> Result<(serde_json::Map<String, Value>, Vec<String>)> {
-    let unwatched = |name: &str| UNWATCHED.contains(&name) || HANDING.contains(&name);
-    let passes = |action: &Value| matches!(action.as_str(), Some("SCMP_ACT_ALLOW" | "SCMP_ACT_LOG"));
+fn asking(own: &Value) -> Result<(Map<String, Value>, Vec<String>)> {
     let mut filter = match own {
         Value::Object(own) if !own.is_empty() => own.clone(),
-        _ => {
-            let Value::Object(bare) = json!({"defaultAction": "SCMP_ACT_ALLOW"}) else {
-                return Err(Error::new("seccomp", "no profile"));
-            };
-            bare
-        }
+        _ => Map::from_iter([("defaultAction".to_owned(), json!("SCMP_ACT_ALLOW"))]),
     };
-    let listens = filter.get("listenerPath").and_then(Value::as_str).is_some_and(|path| !path.is_empty());
-    if listens {
-        return Err(Error::new(
-            "linux.seccomp.listenerPath",
-            "the bundle has a listener of its own, and there can be only one",
-        )
-        .hint("remove listenerPath and the SCMP_ACT_NOTIFY rules from the bundle to record it"));
+    if filter.get("listenerPath").and_then(Value::as_str).is_some_and(|path| !path.is_empty()) {
+        let why = "the bundle has a listener of its own, and there can be only one";
+        return Err(Error::new("linux.seccomp.listenerPath", why)
+            .hint("remove listenerPath and the SCMP_ACT_NOTIFY rules from the bundle to record it"));
     }
     let mut named = BTreeSet::new();
     let mut conditional = Vec::new();
     let mut rules = Vec::new();
     for rule in filter.get("syscalls").and_then(Value::as_array).into_iter().flatten() {
-        let names: Vec<&str> = rule
-            .get("names")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .collect();
+        let names = rule.get("names").and_then(Value::as_array).into_iter().flatten();
+        let names: Vec<&str> = names.filter_map(Value::as_str).collect();
         named.extend(names.iter().map(|name| (*name).to_owned()));
-        if !rule.get("action").is_some_and(passes) {
-            if rule.get("args").and_then(Value::as_array).is_some_and(|args| !args.is_empty()) {
-                conditional.extend(names.iter().map(|name| (*name).to_owned()));
-            }
-            rules.push(rule.clone());
+        if rule.get("action").is_some_and(passes) {
+            rules.extend(questions(rule, names));
             continue;
         }
-        let (silent, asked): (Vec<&str>, Vec<&str>) = names.into_iter().partition(|name| unwatched(name));
-        for (names, action) in [(silent, "SCMP_ACT_ALLOW"), (asked, "SCMP_ACT_NOTIFY")] {
-            if names.is_empty() {
-                continue;
-            }
-            let mut rule = rule.clone();
-            if let Some(rule) = rule.as_object_mut() {
-                rule.remove("errnoRet");
-                rule.insert("names".to_owned(), json!(names));
-                rule.insert("action".to_owned(), json!(action));
-            }
-            rules.push(rule);
+        if rule.get("args").and_then(Value::as_array).is_some_and(|args| !args.is_empty()) {
+            conditional.extend(names.iter().map(|name| (*name).to_owned()));
         }
+        rules.push(rule.clone());
     }
     // Where all else passes, all else is asked for; only the calls that a condition is about go by unasked.
     let mut unseen = Vec::new();
     if filter.get("defaultAction").is_some_and(passes) {
-        let asked: Vec<_> =
-            calls::all().into_iter().filter(|name| !unwatched(name) && !named.contains(*name)).collect();
-        rules.push(json!({"names": asked, "action": "SCMP_ACT_NOTIFY"}));
+        let asked = calls::all().into_iter().filter(|name| !is_silent(name) && !named.contains(*name));
+        rules.push(json!({"names": asked.collect::<Vec<_>>(), "action": "SCMP_ACT_NOTIFY"}));
         unseen = conditional;
     }
     filter.insert("syscalls".to_owned(), Value::Array(rules));
@@ -179,7 +151,33 @@ fn asking(own: &Value) -> Result<(serde_json::Map<String, Value>, Vec<String>)> 
     Ok((filter, unseen))
 }
 
-fn set(object: &mut serde_json::Map<String, Value>, within: &str, key: &str, value: Value) {
+fn passes(action: &Value) -> bool {
+    matches!(action.as_str(), Some("SCMP_ACT_ALLOW" | "SCMP_ACT_LOG"))
+}
+
+fn is_silent(name: &str) -> bool {
+    UNWATCHED.contains(&name) || HANDING.contains(&name)
+}
+
+/// A rule that lets calls pass, as one that asks for them, and one for those that cannot be asked for.
+fn questions(rule: &Value, names: Vec<&str>) -> Vec<Value> {
+    let (silent, asked): (Vec<&str>, Vec<&str>) = names.into_iter().partition(|name| is_silent(name));
+    let split = [(silent, "SCMP_ACT_ALLOW"), (asked, "SCMP_ACT_NOTIFY")];
+    let split = split.into_iter().filter(|(names, _)| !names.is_empty());
+    split
+        .map(|(names, action)| {
+            let mut rule = rule.clone();
+            if let Some(rule) = rule.as_object_mut() {
+                rule.remove("errnoRet");
+                rule.insert("names".to_owned(), json!(names));
+                rule.insert("action".to_owned(), json!(action));
+            }
+            rule
+        })
+        .collect()
+}
+
+fn set(object: &mut Map<String, Value>, within: &str, key: &str, value: Value) {
     if within.is_empty() {
         object.insert(key.to_owned(), value);
         return;
