@@ -16,6 +16,9 @@ pub struct HostFacts {
     pub kernel: (u32, u32),
     /// The caller is root of a user namespace only, or not root at all: no range of host ids is to be had.
     pub in_user_namespace: bool,
+    /// Why no range of host ids is to be had for this container, where that is known: its root lies on a file system
+    /// without id-mapped mounts, say.
+    pub no_range: Option<String>,
     /// Where sources of bind mounts, as the configuration writes them, lead once symbolic links are followed; those
     /// that lead where they say may be left out.
     pub sources: BTreeMap<PathBuf, PathBuf>,

@@ -114,7 +114,7 @@ fn user_namespace(admitted: &Admitted) -> u8 {
     match row.map(|row| row.enforced.as_str()) {
         _ if own => 0,
         // Somebody else's choice of ids, perhaps shared with others.
-        Some(text) if text != "the host's" => 3,
+        Some(text) if !text.starts_with("the host's") => 3,
         _ => 10,
     }
 }

@@ -99,7 +99,10 @@ fn user_namespace(linux: Option<&Linux>, host: &HostFacts, confinement: Option<&
         Some(Some(path)) => format!("joined at {}", path.display()),
         Some(None) => "new, with the bundle's ids".to_owned(),
         None if host.in_user_namespace || host.host.rootless => "inherited from the caller".to_owned(),
-        None => "the host's".to_owned(),
+        None => match host.no_range.as_ref().filter(|_| confinement.is_some()) {
+            Some(reason) => format!("the host's: {reason}"),
+            None => "the host's".to_owned(),
+        },
     }
 }
 

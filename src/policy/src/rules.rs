@@ -28,12 +28,6 @@ pub(crate) struct Rules {
     pub sysctl: Allow<Parameters>,
 }
 
-impl<T> Default for Allow<T> {
-    fn default() -> Self {
-        Self::Any
-    }
-}
-
 /// Whose ids the container's are.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct UserNamespaceRule {

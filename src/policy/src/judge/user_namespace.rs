@@ -30,7 +30,8 @@ pub(crate) fn takes_range(config: &Config, rules: &Rules, host: &HostFacts) -> b
             namespace.path().is_none() && unmapped(linux.uid_mappings()) && unmapped(linux.gid_mappings())
         }
     };
-    rules.user_namespace.own && free && !host.in_user_namespace && !host.host.rootless
+    let to_be_had = host.no_range.is_none() && !host.in_user_namespace && !host.host.rootless;
+    rules.user_namespace.own && free && to_be_had
 }
 
 pub(super) fn apply(case: &mut Case<'_>) {
@@ -46,7 +47,7 @@ pub(super) fn apply(case: &mut Case<'_>) {
     if case.host.in_user_namespace || case.host.host.rootless {
         return;
     }
-    let Some(namespace) = case.namespace(LinuxNamespaceType::User) else { return };
+    let Some(namespace) = case.namespace(LinuxNamespaceType::User) else { return without_range(case) };
     let joined = namespace.path().is_some();
     if rule.own && joined && case.host.host.shared.contains(&LinuxNamespaceType::User) {
         case.deny(
@@ -60,6 +61,18 @@ pub(super) fn apply(case: &mut Case<'_>) {
     if !rule.map_host_root && !joined {
         deny_root(case);
     }
+}
+
+/// Where the host cannot give a range, a policy says whether its own ids will do.
+fn without_range(case: &mut Case<'_>) {
+    let rule = &case.rules.user_namespace;
+    let Some(reason) = case.host.no_range.as_ref().filter(|_| rule.own && rule.fallback == Fallback::Refuse)
+    else {
+        return;
+    };
+    let asked = format!("the host's ids ({reason})");
+    let remedy = "user_namespace.fallback = \"host\"";
+    case.deny(RULE, "linux.namespaces", asked, "ids of the container's own", remedy);
 }
 
 /// Adds the namespace; whoever starts the container finds the ids.

@@ -9,9 +9,10 @@ pub(crate) trait Word: Sized + PartialEq + Clone {
 }
 
 /// What may be had of a kind.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) enum Allow<T> {
     /// Anything: the bundle decides.
+    #[default]
     Any,
     /// These alone.
     Only(Vec<T>),

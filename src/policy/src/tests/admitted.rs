@@ -121,7 +121,7 @@ fn what_judging_costs() {
     let asked = config(&docker());
     for name in Policy::BUILTIN {
         let begun = Instant::now();
-        let read = (0..ROUNDS).map(|_| policy(name)).last().unwrap();
+        let read = (1..ROUNDS).fold(policy(name), |_, _| policy(name));
         let reading = begun.elapsed() / ROUNDS;
         let configs = vec![asked.clone(); ROUNDS as usize];
         let begun = Instant::now();

@@ -339,3 +339,17 @@ fn what_is_shared_with_the_host_decides_over_ids() {
     let admitted = judge(asked(), &relaxed, &host()).unwrap();
     assert_eq!(admitted.confinement().user_namespace, UserNamespace::Own { fallback: Fallback::Refuse });
 }
+
+/// Where no range is to be had, a policy decides whether the host's ids will do, and the report says why.
+#[test]
+fn a_host_without_ids_to_give() {
+    let none = HostFacts { no_range: Some("nfs has no id-mapped mounts".to_owned()), ..host() };
+    let admitted = judge(config(&docker()), &policy("baseline"), &none).unwrap();
+    assert_eq!(admitted.confinement().user_namespace, UserNamespace::AsAsked);
+    let row = admitted.protections().iter().find(|row| row.name == "user-namespace").unwrap();
+    assert_eq!(row.enforced, "the host's: nfs has no id-mapped mounts");
+    let denied = judge(config(&docker()), &policy("hardened"), &none).unwrap_err();
+    assert_eq!(rules_of(&denied), ["user-namespace"]);
+    let relaxed = written("user_namespace.fallback = \"host\"");
+    assert!(judge(config(&docker()), &relaxed, &none).is_ok());
+}

@@ -21,6 +21,7 @@ pub fn facts(global: &Global, host: Host, config: &Config, bundle: &Path) -> Hos
         landlock_abi: landlock::abi(),
         kernel: kernel(),
         in_user_namespace: global.is_confined(),
+        no_range: None,
         sources: sources(config, bundle),
         // A host that does not tell leaves the policy's limits on CPU time to be what they are without it.
         cpus: sched_getaffinity(None).map_or(0, |set| set.count()),
