@@ -44,7 +44,7 @@ fn unconfined() -> Findings {
     let mut bundle = Bundle::sh(&ours(), "exec /survey");
     as_docker(&mut bundle);
     install_survey(&bundle);
-    bundle.capabilities(&ALL_CAPABILITIES);
+    bundle.capabilities(ALL_CAPABILITIES);
     bundle.edit(|c| {
         c["linux"]["resources"] = json!({"devices": [{"allow": true, "access": "rwm"}]});
         c["linux"]["maskedPaths"] = json!(["/proc/keys", "/sys/firmware"]);
@@ -61,7 +61,10 @@ fn unconfined() -> Findings {
 fn peer(name: &'static str) -> Option<Findings> {
     let path = match name {
         "runc" => reference().map(|runtime| runtime.path().to_owned()),
-        _ => [format!("/usr/bin/{name}")].iter().map(Into::into).find(|path: &std::path::PathBuf| path.is_file()),
+        _ => [format!("/usr/bin/{name}")]
+            .iter()
+            .map(Into::into)
+            .find(|path: &std::path::PathBuf| path.is_file()),
     };
     let Some(path) = path else {
         skip(&format!("{name} is not installed"));
@@ -72,7 +75,8 @@ fn peer(name: &'static str) -> Option<Findings> {
     install_survey(&bundle);
     let root = bundle.dir().join("peer");
     let root = root.to_str().expect("a printable path");
-    let output = bundle.tool(path.to_str()?, &["--root", root, "run", bundle.id()]).cwd(&bundle.bundle_dir()).run();
+    let output =
+        bundle.tool(path.to_str()?, &["--root", root, "run", bundle.id()]).cwd(&bundle.bundle_dir()).run();
     if output.stdout().is_empty() {
         skip(&format!("{name} does not run here: {}", output.stderr().trim()));
         return None;
@@ -94,7 +98,15 @@ fn import(docker: &Docker, world: &World) {
     make_rootfs(&rootfs);
     install_at(&rootfs);
     let archive = world.dir().join("surveyed.tar");
-    world.outside("tar").args(["--numeric-owner", "-cf"]).arg(&archive).arg("-C").arg(&rootfs).arg(".").run().ok();
+    world
+        .outside("tar")
+        .args(["--numeric-owner", "-cf"])
+        .arg(&archive)
+        .arg("-C")
+        .arg(&rootfs)
+        .arg(".")
+        .run()
+        .ok();
     docker.ok(&["import", archive.to_str().expect("a printable path"), "surveyed"]);
 }
 
@@ -128,12 +140,13 @@ fn page(columns: &[Column]) -> String {
     let all = &columns[0];
     let here = all.reached();
     let mut text = include_str!("comparison.md").replace("HOST", &host());
-    let groups: Vec<&str> = all.found.names().iter().map(|name| group(name)).fold(Vec::new(), |mut groups, group| {
-        if !groups.contains(&group) {
-            groups.push(group);
-        }
-        groups
-    });
+    let groups: Vec<&str> =
+        all.found.names().iter().map(|name| group(name)).fold(Vec::new(), |mut groups, group| {
+            if !groups.contains(&group) {
+                groups.push(group);
+            }
+            groups
+        });
     let heads: Vec<_> = columns.iter().map(|column| column.name.as_str()).collect();
     let rule = "|---".repeat(heads.len() + 1);
     write!(text, "\n## Counts\n\n| reachable | {} |\n{rule}|\n", heads.join(" | ")).expect("write");
@@ -234,13 +247,15 @@ fn the_page_is_up_to_date() {
     // A peer that does not run today has its column on the page all the same.
     for (operation, cells) in operations(&written) {
         for column in &columns {
-            let said = cells.iter().find(|(name, _)| *name == column.name).is_some_and(|(_, said)| *said == "yes");
+            let said =
+                cells.iter().find(|(name, _)| *name == column.name).is_some_and(|(_, said)| *said == "yes");
             let found = column.found.reaches(operation);
             assert_eq!(found, said, "{operation} under {}: the page says otherwise", column.name);
         }
     }
     let listed: Vec<_> = operations(&written).into_iter().map(|(name, _)| name).collect();
-    let reached: Vec<_> = columns[0].found.names().iter().filter(|name| columns[0].found.reaches(name)).collect();
+    let reached: Vec<_> =
+        columns[0].found.names().iter().filter(|name| columns[0].found.reaches(name)).collect();
     assert_eq!(listed, reached, "the operations that exist here");
 }
 

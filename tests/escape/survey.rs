@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -67,11 +66,10 @@ pub fn install_survey(bundle: &Bundle) {
 /// As [`install_survey`].
 pub fn install_at(root: &Path) {
     fs::copy(program(), root.join("survey")).expect("copy the survey into the root filesystem");
-    let disk = fs::metadata("/").expect("the host's root").dev();
     for (name, kind, device) in [
         ("image-kmsg", FileType::CharacterDevice, makedev(1, 11)),
         ("image-fuse", FileType::CharacterDevice, makedev(10, 229)),
-        ("image-disk", FileType::BlockDevice, disk),
+        ("image-disk", FileType::BlockDevice, makedev(7, 0)),
     ] {
         let mode = Mode::from_raw_mode(0o666);
         mknodat(CWD, root.join(name), kind, mode, device).expect("make a device node in the image");
@@ -96,7 +94,11 @@ fn program() -> &'static Path {
             let code = files.iter().filter(|path| path.extension().is_some_and(|ending| ending == "c"));
             let mut command = Command::new("cc");
             command.args(["-static", "-O1", "-Wall", "-Werror", "-o"]).arg(&mine).args(code);
-            assert!(command.status().is_ok_and(|status| status.success()), "cc -static {}", sources.display());
+            assert!(
+                command.status().is_ok_and(|status| status.success()),
+                "cc -static {}",
+                sources.display()
+            );
             fs::rename(&mine, &program).expect("put the program in place");
         }
         program

@@ -78,6 +78,8 @@ static int join_session(const struct operation *o)
 static pid_t victim(void)
 {
 	pid_t child = fork();
+	if (child < 0)
+		_exit(errno);
 	if (child == 0) {
 		alarm(5);
 		pause();
@@ -88,6 +90,9 @@ static pid_t victim(void)
 
 static int over(pid_t child, int answer)
 {
+	/* No child at all would be every process there is. */
+	if (child <= 0)
+		return EAGAIN;
 	kill(child, SIGKILL);
 	waitpid(child, NULL, 0);
 	return answer;

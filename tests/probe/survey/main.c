@@ -7,7 +7,7 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-static const struct operation *const tables[] = {calls, memory, namespaces, mounts, sockets, files, devices, handles, rights};
+static const struct operation *const tables[] = {calls, memory, namespaces, mounts, sockets, files, devices, handles, rights, aimed};
 
 const char *writable(void)
 {
@@ -100,7 +100,7 @@ int main(int argc, char **argv)
 	int known = 0;
 	for (size_t table = 0; table < sizeof(tables) / sizeof(*tables); table++)
 		for (const struct operation *operation = tables[table]; operation->name; operation++) {
-			int wanted = argc == 1;
+			int wanted = argc == 1 && tables[table] != aimed;
 			for (int i = 1; i < argc; i++)
 				wanted |= !strcmp(argv[i], operation->name);
 			if (wanted) {

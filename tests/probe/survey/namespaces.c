@@ -82,6 +82,6 @@ const struct operation namespaces[] = {
 	{"namespace:mount as root of a new user", own_mounts},
 	{"namespace:setns own network", join, "/proc/self/ns/net", CLONE_NEWNET},
 	{"namespace:setns own mount", join, "/proc/self/ns/mnt", CLONE_NEWNS},
-	{"namespace:root is the host's root", root_of_the_host},
+	{"namespace:root of the host", root_of_the_host},
 	{NULL},
 };

@@ -24,7 +24,7 @@ struct operation {
 
 /* Each ends with an entry without a name. */
 extern const struct operation calls[], memory[], namespaces[], mounts[], sockets[], files[], devices[],
-	handles[], rights[];
+	handles[], rights[], aimed[];
 
 /* Calls that only an older header does not know. */
 #define NR_fchmodat2 452

@@ -1,0 +1,193 @@
+//! What the bundle asks to be mounted: the host's files, its sockets, its disks, by every form that a mount may be
+//! asked for in. Engines put such requests there for whoever may ask them.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
+
+use casemate_tests::json;
+
+use crate::attack::{Fate, NEVER, REFUSED, fate, permissive, script, table};
+
+/// Something that only the host has.
+const HOST: &str = "[ -e /host/etc/debian_version ] && echo won";
+
+#[test]
+fn the_hosts_root() {
+    for (source, kind, options) in [
+        ("/", "bind", &["rbind"][..]),
+        ("/", "none", &["bind"]),
+        ("/", "", &["rbind", "ro"]),
+        ("/etc/..", "bind", &["rbind"]),
+        ("//", "bind", &["bind"]),
+        ("../../../../../../../..", "bind", &["rbind"]),
+        ("/proc/1/root", "bind", &["rbind"]),
+        ("/proc/self/root", "bind", &["rbind"]),
+    ] {
+        eprintln!("== {source} {kind} {options:?}");
+        script(REFUSED, HOST, |bundle| {
+            bundle.mount("/host", kind, source, options);
+        });
+    }
+}
+
+#[test]
+fn the_hosts_root_by_a_link() {
+    script(REFUSED, HOST, |bundle| {
+        let link = bundle.dir().join("volume");
+        symlink("/", &link).expect("make the link");
+        bundle.mount("/host", "bind", link.to_str().expect("printable"), &["rbind"]);
+    });
+    script(REFUSED, HOST, |bundle| {
+        let link = bundle.dir().join("volume");
+        symlink("/etc", &link).expect("make the link");
+        bundle.mount("/host/etc", "bind", link.to_str().expect("printable"), &["rbind"]);
+    });
+}
+
+/// The container's own root is the host's: no mount is asked for at all.
+#[test]
+fn the_hosts_root_as_the_root() {
+    for path in ["/", "/etc/..", "../../../../../../../.."] {
+        script(REFUSED, "[ -e /etc/debian_version ] && echo won", |bundle| {
+            bundle.edit(|c| {
+                c["root"] = json!({"path": path, "readonly": true});
+                // Mount points need to be there, and this root is not to be written to.
+                c["mounts"].as_array_mut().expect("mounts").retain(|m| m["destination"] != "/dev/pts");
+            });
+        });
+    }
+}
+
+/// An overlay reads its layers with the rights of whoever mounts it.
+#[test]
+fn the_hosts_root_as_a_layer() {
+    script(REFUSED, HOST, |bundle| {
+        bundle.mount("/host", "overlay", "overlay", &["lowerdir=/etc:/", "ro"]);
+    });
+    script(REFUSED, HOST, |bundle| {
+        let base = bundle.dir().join("over");
+        for name in ["upper", "work"] {
+            fs::create_dir_all(base.join(name)).expect("make a layer");
+        }
+        let (upper, work) = (base.join("upper"), base.join("work"));
+        let options = [
+            "lowerdir=/".to_owned(),
+            format!("upperdir={}", upper.display()),
+            format!("workdir={}", work.display()),
+        ];
+        bundle.mount("/host", "overlay", "overlay", &options.each_ref().map(String::as_str));
+    });
+}
+
+/// Whoever may talk to the engine may start a container that is confined by nothing.
+#[test]
+fn sockets_of_engines() {
+    for by_link in [false, true] {
+        table(REFUSED, |policy| {
+            let mut bundle = permissive("[ -S /engine.sock ] && echo won; echo tried");
+            let socket = "/run/docker.sock";
+            // Where an engine runs it is there; else one is put there, and taken away again.
+            let own =
+                (!fs::exists(socket).expect("look")).then(|| UnixListener::bind(socket).expect("listen"));
+            let link = bundle.dir().join("innocent.sock");
+            symlink("/var/run/docker.sock", &link).expect("make the link");
+            let source = if by_link { link.to_str().expect("printable") } else { "/var/run/docker.sock" };
+            bundle.mount("/engine.sock", "bind", source, &["rbind", "rw"]);
+            let output = bundle.policy(policy).run();
+            if own.is_some() {
+                fs::remove_file(socket).expect("take the socket away");
+            }
+            fate(&output)
+        });
+    }
+}
+
+#[test]
+fn the_hosts_own_trees() {
+    for source in ["/proc", "/sys", "/dev", "/boot", "/etc", "/root", "/sys/fs/cgroup", "/var/lib"] {
+        eprintln!("== {source}");
+        script(REFUSED, "[ -d /host/. ] && echo won", |bundle| {
+            bundle.mount("/host", "bind", source, &["rbind"]);
+        });
+    }
+}
+
+/// Filesystems that show the host, or that parse what a disk says: mounted by the runtime, as the host's root.
+#[test]
+fn filesystems_of_the_kernels() {
+    for kind in ["devtmpfs", "debugfs", "tracefs", "securityfs", "bpf", "configfs", "binfmt_misc"] {
+        eprintln!("== {kind}");
+        let known = fs::read_to_string("/proc/filesystems").expect("the kernel's filesystems");
+        if !known.lines().any(|line| line.ends_with(&format!("\t{kind}"))) {
+            continue;
+        }
+        script(REFUSED, "[ -d /host/. ] && echo won", |bundle| {
+            bundle.mount("/host", kind, kind, &[]);
+        });
+    }
+}
+
+#[test]
+fn a_disk_of_the_hosts() {
+    let table_of_mounts = fs::read_to_string("/proc/self/mounts").expect("the mount table");
+    let root =
+        table_of_mounts.lines().find(|line| line.split(' ').nth(1) == Some("/")).expect("the root's mount");
+    let mut fields = root.split(' ');
+    let (device, kind) =
+        (fields.next().expect("a source").to_owned(), fields.nth(1).expect("a type").to_owned());
+    if !device.starts_with("/dev/") {
+        return casemate_tests::skip("the host's root is on no disk");
+    }
+    script(REFUSED, HOST, |bundle| {
+        bundle.mount("/host", &kind, &device, &["ro"]);
+    });
+}
+
+/// A mount made inside that shows up outside, over whatever the host has there.
+#[test]
+fn propagation_to_the_host() {
+    table(REFUSED, |policy| {
+        let mut bundle = permissive("mount -t tmpfs evil /shared/x && echo mounted; echo tried");
+        let shared = bundle.dir().join("shared");
+        fs::create_dir(&shared).expect("make the volume");
+        let path = shared.to_str().expect("printable").to_owned();
+        bundle.tool("mount", &["-t", "tmpfs", "shared", &path]).run().ok();
+        bundle.tool("mount", &["--make-shared", &path]).run().ok();
+        fs::create_dir(shared.join("x")).expect("make the mount point");
+        bundle.mount("/shared", "bind", &path, &["rbind", "rshared"]);
+        bundle.edit(|c| c["linux"]["rootfsPropagation"] = json!("shared"));
+        let output = bundle.policy(policy).run();
+        let outside = fs::read_to_string("/proc/self/mountinfo").expect("the mount table");
+        let escaped = outside.lines().any(|line| line.contains(&format!("{path}/x ")));
+        bundle.tool("umount", &["-R", &path]).run().ok();
+        match fate(&output) {
+            Fate::Stopped if escaped => Fate::Succeeds,
+            other => other,
+        }
+    });
+}
+
+/// Links in the image where a policy puts its own temporary filesystems: nothing is mounted or made outside.
+#[test]
+fn places_for_temporary_files_that_are_links() {
+    table(NEVER, |policy| {
+        let mut bundle = permissive("echo tried");
+        let outside = bundle.dir().join("outside");
+        fs::create_dir(&outside).expect("make a directory of the host");
+        for name in ["tmp", "run", "var/tmp"] {
+            let place = bundle.rootfs().join(name);
+            fs::remove_dir_all(&place).expect("take the image's away");
+            symlink(&outside, &place).expect("make the link");
+        }
+        let output = bundle.policy(policy).run();
+        assert_eq!(
+            fs::read_dir(&outside).expect("list it").count(),
+            0,
+            "{policy}: made on the host: {output}"
+        );
+        bundle.assert_clean();
+        // To refuse such an image is as good.
+        if output.success() { fate(&output) } else { Fate::Stopped }
+    });
+}
