@@ -22,10 +22,18 @@ pub fn facts(global: &Global, host: Host, config: &Config, bundle: &Path) -> Hos
         kernel: kernel(),
         in_user_namespace: global.is_confined(),
         no_range: None,
+        no_limits: without_limits(global, config),
         sources: sources(config, bundle),
         // A host that does not tell leaves the policy's limits on CPU time to be what they are without it.
         cpus: sched_getaffinity(None).map_or(0, |set| set.count()),
     }
+}
+
+/// A caller who is not root of the host has the control groups that an engine or systemd made for it, and names them.
+fn without_limits(global: &Global, config: &Config) -> Option<String> {
+    let path = config.spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
+    let named = path.is_some_and(|path| !path.as_os_str().is_empty());
+    (global.is_confined() && !named).then(|| "the caller names no control group of its own".to_owned())
 }
 
 /// Where the sources of bind mounts lead, for those that lead elsewhere than they say. One that cannot be opened
