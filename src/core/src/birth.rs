@@ -26,8 +26,8 @@ use crate::userns;
 /// What the child is born with besides its plan.
 #[derive(Debug, Default)]
 pub struct Outfit {
-    /// The root tree where it was made beforehand: the plan's first source is then not opened.
-    pub root: Option<OwnedFd>,
+    /// Trees that were made beforehand, by the place of the source that is then not opened.
+    pub made: Vec<(usize, OwnedFd)>,
     /// `tasks` files of v1 control groups, open for writing.
     pub tasks: Vec<OwnedFd>,
     /// A v2 control group's directory.
@@ -95,23 +95,21 @@ struct Parents {
 /// # Errors
 /// [`Failure::Host`] when something could not be opened or cloned; the child's own failures come later.
 pub fn create(plan: &Plan, mut outfit: Outfit) -> Result<Newborn, Failure> {
-    let proc = Proc::open().map_err(host("/proc is not a genuine procfs"))?;
-    let (mut root, mut known) = (outfit.root.take(), None);
-    let open = |source: &Source| match root.take() {
-        Some(fd) => Ok(OnceCell::from(Tree { fd, directory: true })),
-        // A relay mounts it, once it has joined the namespace.
-        None if source.instance.is_some() && plan.spaces.needs_relay() => Ok(OnceCell::new()),
-        None => open_source(source, &mut known),
+    let mut known = None;
+    let mut open = |(index, source)| match outfit.made.iter().position(|(made, _)| *made == index) {
+        Some(at) => {
+            Tree::of(outfit.made.swap_remove(at).1).map(OnceCell::from).map_err(host("open a mount source"))
+        }
+        None => open_source(source, plan, &mut known),
     };
-    let trees = plan.sources.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    let trees = plan.sources.iter().enumerate().map(&mut open).collect::<Result<Vec<_>, _>>()?;
     let joins = plan.spaces.join.iter().map(open_space).collect::<Result<Vec<_>, _>>()?;
-    deliver(plan, outfit, trees, joins, proc, None)
+    deliver(plan, outfit, trees, joins, None)
 }
 
 /// Gives birth to a process that enters a running container: the one that `target` refers to.
 pub fn visit(plan: &Plan, outfit: Outfit, target: OwnedFd, spaces: Vec<Space>) -> Result<Newborn, Failure> {
-    let proc = Proc::open().map_err(host("/proc is not a genuine procfs"))?;
-    deliver(plan, outfit, Vec::new(), Vec::new(), proc, Some((target, spaces)))
+    deliver(plan, outfit, Vec::new(), Vec::new(), Some((target, spaces)))
 }
 
 fn deliver(
@@ -119,9 +117,9 @@ fn deliver(
     outfit: Outfit,
     trees: Vec<OnceCell<Tree>>,
     joins: Vec<OwnedFd>,
-    proc: Proc,
     target: Option<(OwnedFd, Vec<Space>)>,
 ) -> Result<Newborn, Failure> {
+    let proc = Proc::open().map_err(host("/proc is not a genuine procfs"))?;
     let vectors = Vectors {
         argv: Vector::new(plan.process.program.argv.clone()),
         envp: environment(&plan.process.program),
@@ -259,7 +257,15 @@ fn new_flags(plan: &Plan) -> u64 {
 /// Empty when it is not to be had here: the child then tries from its own mount namespace.
 ///
 /// Most mounts are mapped alike, so the last user namespace is kept in `known`.
-fn open_source(source: &Source, known: &mut Option<(Maps, OwnedFd)>) -> Result<OnceCell<Tree>, Failure> {
+fn open_source(
+    source: &Source,
+    plan: &Plan,
+    known: &mut Option<(Maps, OwnedFd)>,
+) -> Result<OnceCell<Tree>, Failure> {
+    // A relay mounts it, once it has joined the namespace.
+    if source.instance.is_some() && plan.spaces.needs_relay() {
+        return Ok(OnceCell::new());
+    }
     let shown = source.path.to_string_lossy();
     let tree = match Tree::open(source) {
         Err(_absent) if source.optional => return Ok(OnceCell::new()),

@@ -171,13 +171,11 @@ fn copy_directory(from: BorrowedFd<'_>, to: BorrowedFd<'_>, depth: u32) -> Resul
                 let target = std::ffi::CStr::from_bytes_until_nul(&terminated)
                     .map_err(|_unterminated| Errno::INVAL)?;
                 symlinkat(target, to, name)?;
-                let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-                chownat(to, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+                own_name(to, name, &stat)?;
             }
             other => {
                 mknodat(to, name, other, mode, stat.st_rdev)?;
-                let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-                chownat(to, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+                own_name(to, name, &stat)?;
             }
         }
     }
@@ -196,4 +194,9 @@ fn copy_bytes(from: &OwnedFd, to: &OwnedFd) -> Result<(), Errno> {
 fn own(fd: &OwnedFd, stat: &rustix::fs::Stat) -> Result<(), Errno> {
     rustix::fs::fchown(fd, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
     rustix::fs::fchmod(fd, Mode::from_raw_mode(stat.st_mode))
+}
+
+fn own_name(to: BorrowedFd<'_>, name: &std::ffi::CStr, stat: &rustix::fs::Stat) -> Result<(), Errno> {
+    let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+    chownat(to, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
 }

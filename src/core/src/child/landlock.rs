@@ -129,12 +129,8 @@ fn execute_beside(
 
 /// The kernel's reason at the bottom of the crate's.
 fn reason(error: RulesetError) -> Errno {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
-    while let Some(current) = cause {
-        if let Some(errno) = current.downcast_ref::<std::io::Error>().and_then(Errno::from_io_error) {
-            return errno;
-        }
-        cause = current.source();
-    }
-    Errno::OPNOTSUPP
+    let first: &(dyn Error + 'static) = &error;
+    let mut causes = std::iter::successors(Some(first), |cause| (*cause).source());
+    let errno = |cause: &(dyn Error + 'static)| Errno::from_io_error(cause.downcast_ref::<std::io::Error>()?);
+    causes.find_map(errno).unwrap_or(Errno::OPNOTSUPP)
 }

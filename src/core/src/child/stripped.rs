@@ -196,12 +196,13 @@ fn set_groups(groups: &[u32]) -> Result<(), Errno> {
     set_thread_groups(set)
 }
 
+/// The single bits of a set, the lowest first.
+fn bits(set: u64) -> impl Iterator<Item = u64> {
+    (0..u64::BITS).map(|number| 1_u64 << number).filter(move |bit| set & bit != 0)
+}
+
 fn drop_bounding(keep: u64) -> Result<(), Errno> {
-    for number in 0..u64::BITS {
-        let bit = 1_u64 << number;
-        if keep & bit != 0 {
-            continue;
-        }
+    for bit in bits(!keep) {
         // Up to the kernel's last capability, not the last one that a library knows.
         match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(bit)) {
             Err(Errno::INVAL) => return Ok(()),
@@ -223,11 +224,6 @@ pub(super) fn set_sets(caps: &Capabilities, key: Key) -> Result<(), Errno> {
 
 pub(super) fn raise_ambient(caps: &Capabilities) -> Result<(), Errno> {
     clear_ambient_capability_set()?;
-    for number in 0..u64::BITS {
-        let bit = 1_u64 << number;
-        if caps.ambient & bit != 0 {
-            configure_capability_in_ambient_set(CapabilitySet::from_bits_retain(bit), true)?;
-        }
-    }
-    Ok(())
+    bits(caps.ambient)
+        .try_for_each(|bit| configure_capability_in_ambient_set(CapabilitySet::from_bits_retain(bit), true))
 }

@@ -28,13 +28,20 @@ impl Tree {
     /// `EPERM` without `CAP_SYS_ADMIN` over that namespace (open_tree(2)), else what the path walk says.
     pub fn open(source: &Source) -> Result<Self, Errno> {
         if let Some(kind) = &source.instance {
-            return Ok(Self { fd: instance(kind, std::iter::empty())?, directory: true });
+            return Self::of(instance(kind, std::iter::empty())?);
         }
         let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         if source.recursive {
             flags |= OpenTreeFlags::AT_RECURSIVE;
         }
-        let fd = open_tree(CWD, &source.path, flags)?;
+        Self::of(open_tree(CWD, &source.path, flags)?)
+    }
+
+    /// A tree that is open already.
+    ///
+    /// # Errors
+    /// fstat(2).
+    pub fn of(fd: OwnedFd) -> Result<Self, Errno> {
         let stat = rustix::fs::statat(&fd, c"", AtFlags::EMPTY_PATH)?;
         Ok(Self { fd, directory: FileType::from_raw_mode(stat.st_mode) == FileType::Directory })
     }

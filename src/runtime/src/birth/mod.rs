@@ -4,6 +4,7 @@ mod bundle;
 mod failure;
 mod foreground;
 mod image;
+mod nodes;
 mod outside;
 mod overlay;
 mod overlay_by_path;
@@ -13,7 +14,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use casemate_core::birth::{self, Newborn, Outfit, Ready};
-use casemate_core::plan::{House, Plan};
+use casemate_core::plan::{House, Maps, Plan};
 use casemate_core::procfs::Proc;
 use casemate_core::sys::fds::seal_from;
 use casemate_core::sys::landlock::abi;
@@ -183,6 +184,15 @@ struct Load<'a> {
     pid_file: Option<&'a Path>,
 }
 
+/// What only the host's root can make for a container that will not have its ids.
+fn made_beforehand(load: &Load<'_>, maps: &Maps) -> Result<Vec<(usize, OwnedFd)>> {
+    let mut made = nodes::make(load.plan, maps)?;
+    if let (Some(layers), Some(root)) = (load.layers, load.plan.sources.first()) {
+        made.push((0, overlay::assemble(layers, &root.path, maps)?));
+    }
+    Ok(made)
+}
+
 /// What exists so far, for taking it back.
 struct Carrier {
     home: Home,
@@ -215,15 +225,12 @@ impl Carrier {
         if let (Some(maps), Some(_range)) = (&load.plan.spaces.maps, &self.record.ids) {
             outside::hand_over_streams(maps, load.plan.process.identity.uid)?;
         }
-        let root = match (load.layers, &load.plan.spaces.maps) {
-            (Some(layers), Some(maps)) => {
-                let place = load.plan.sources.first().map_or(c"/", |root| &root.path);
-                Some(overlay::assemble(layers, place, maps)?)
-            }
-            _ => None,
+        let made = match (&load.plan.spaces.maps, &self.record.ids) {
+            (Some(maps), Some(_own)) => made_beforehand(load, maps)?,
+            _ => Vec::new(),
         };
         let mut outfit = Outfit {
-            root,
+            made,
             tasks: entry.tasks,
             cgroup: entry.unified,
             console,

@@ -5,8 +5,10 @@
 //! makes the work directory as whoever mounts, and that must be somebody through the map: one id above the container's
 //! stands for the mounter.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use casemate_core::birth::Failure;
 use casemate_core::plan::{IdMap, Maps};
@@ -20,7 +22,7 @@ use rustix::mount::{
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, open_tree,
 };
 
-use crate::plan::Layers;
+use crate::plan::{Layers, Upper};
 
 /// Mounts the overlay, attached nowhere yet; `place` is where it is mounted on the host.
 ///
@@ -52,6 +54,7 @@ pub(super) fn assemble(layers: &Layers, place: &CStr, maps: &Maps) -> Result<Own
         open.push(layer);
     }
     if let Some(upper) = &layers.upper {
+        make_work(upper)?;
         let base = mapped(&upper.base, namespace(&with_mounter(maps))?.as_fd())?;
         for (key, path) in [(c"upperdir", &upper.upper), (c"workdir", &upper.work)] {
             let directory = beneath(base.as_fd(), path).map_err(failed("open the upper layer"))?;
@@ -90,6 +93,27 @@ pub(super) fn mapped(path: &CString, space: BorrowedFd<'_>) -> Result<OwnedFd> {
 fn beneath(base: BorrowedFd<'_>, path: &CString) -> std::result::Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     openat2(base, path, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
+}
+
+/// Makes our own work directory; the engine removes it with its own.
+pub(super) fn make_work(upper: &Upper) -> Result<()> {
+    let failed = |errno: Errno| Error::os("make a work directory", errno.raw_os_error());
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let base = rustix::fs::open(&upper.base, flags, Mode::empty()).map_err(failed)?;
+    let work = Path::new(OsStr::from_bytes(upper.work.to_bytes()));
+    let (Some(parent), Some(name)) = (work.parent(), work.file_name()) else {
+        return Err(failed(Errno::INVAL));
+    };
+    let parent = c_string(parent.as_os_str().as_bytes())?;
+    let parent = beneath(base.as_fd(), &parent).map_err(failed)?;
+    match rustix::fs::mkdirat(&parent, name, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(failed(errno)),
+    }
+}
+
+fn c_string(bytes: &[u8]) -> Result<CString> {
+    CString::new(bytes).map_err(|_nul| Error::new("the upper layer", "a NUL byte in its name"))
 }
 
 /// These maps, and the host's root as the id after the last.

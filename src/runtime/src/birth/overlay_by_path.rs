@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, mount, move_mount, open_tree};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::overlay::{mapped, namespace, with_mounter};
+use super::overlay::{make_work, mapped, namespace, with_mounter};
 use crate::plan::Layers;
 
 /// `CLONE_NEWNS`, and `MS_SLAVE` of linux/mount.h.
@@ -30,6 +30,7 @@ pub(super) fn assemble(layers: &Layers, place: &CStr, maps: &Maps) -> Result<Own
     let mut trees = Vec::new();
     // Before any is laid over its place: a layer may lie beneath another's.
     if let Some(upper) = &layers.upper {
+        make_work(upper)?;
         trees.push((mapped(&upper.base, namespace(&with_mounter(maps))?.as_fd())?, &upper.base));
     }
     for lower in &layers.lowers {

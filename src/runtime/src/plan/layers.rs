@@ -8,6 +8,8 @@ use casemate_spec::{Error, Result};
 
 /// `OVERLAYFS_SUPER_MAGIC`, linux/magic.h.
 const OVERLAY: u64 = 0x794c_7630;
+/// Our own work directory, within the one that the engine keeps for such things.
+pub const WORK: &str = "casemate";
 /// Options that say how layers are read, and so must be the same again.
 const KEPT: [&[u8]; 5] = [b"redirect_dir", b"metacopy", b"userxattr", b"volatile", b"context"];
 
@@ -152,7 +154,8 @@ fn together(upper: &Path, work: &Path) -> Result<Upper> {
         let rest = path.strip_prefix(&base).map_err(|_| Error::new("upperdir", "it is not absolute"))?;
         c_bytes(rest.as_os_str().as_bytes().to_vec())
     };
-    let (upper, work) = (rest(upper)?, rest(work)?);
+    // A mount begins with an empty work directory, and takes from under the engine's mount what that works with.
+    let (upper, work) = (rest(upper)?, rest(&work.join(WORK))?);
     Ok(Upper { base: c_bytes(base.into_os_string().into_vec())?, upper, work })
 }
 
@@ -198,7 +201,10 @@ mod tests {
         .expect("an overlay");
         assert_eq!(found.layers.lowers, [c"/v/l/A".to_owned(), c"/v/l/B".into()]);
         let upper = found.layers.upper.expect("an upper layer");
-        assert_eq!((upper.base, upper.upper, upper.work), (c"/v/X".into(), c"diff".into(), c"work".into()));
+        assert_eq!(
+            (upper.base, upper.upper, upper.work),
+            (c"/v/X".into(), c"diff".into(), c"work/casemate".into())
+        );
         assert!(found.layers.options.contains(&(c"metacopy".into(), Some(c"on".into()))));
         assert_eq!(found.beneath, [PathBuf::from("/r/data")]);
     }
