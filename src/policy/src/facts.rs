@@ -19,6 +19,9 @@ pub struct HostFacts {
     /// Why no range of host ids is to be had for this container, where that is known: its root lies on a file system
     /// without id-mapped mounts, say.
     pub no_range: Option<String>,
+    /// Why the container can have no limits that nobody asked for: its caller may make no control group, say. What the
+    /// configuration asks for is enforced or fails all the same.
+    pub no_limits: Option<String>,
     /// Where sources of bind mounts, as the configuration writes them, lead once symbolic links are followed; those
     /// that lead where they say may be left out.
     pub sources: BTreeMap<PathBuf, PathBuf>,

@@ -46,6 +46,10 @@ impl View {
         let process = spec.process().as_ref();
         let privileges = process.and_then(|process| process.no_new_privileges()) == Some(true);
         let read_only = spec.root().as_ref().is_some_and(|root| root.readonly() == Some(true));
+        let unlimited = match host.no_limits.as_ref().filter(|_| confinement.is_some()) {
+            Some(reason) => format!("unlimited: {reason}"),
+            None => "unlimited".to_owned(),
+        };
         let count = |list: Option<&Option<Vec<String>>>| match list.and_then(Option::as_ref).map(Vec::len) {
             None | Some(0) => "none".to_owned(),
             Some(count) => format!("{count} paths"),
@@ -63,10 +67,10 @@ impl View {
             devices(linux, resources),
             namespaces(linux, host),
             mounts(config),
-            limit(resources, "unlimited", |r| Some(Size(positive((*r.memory())?.limit())?).to_string())),
-            limit(resources, "unlimited", swap),
-            limit(resources, "unlimited", |r| Some(positive(Some(r.pids().as_ref()?.limit()))?.to_string())),
-            limit(resources, "unlimited", cpu),
+            limit(resources, &unlimited, |r| Some(Size(positive((*r.memory())?.limit())?).to_string())),
+            limit(resources, &unlimited, swap),
+            limit(resources, &unlimited, |r| Some(positive(Some(r.pids().as_ref()?.limit()))?.to_string())),
+            limit(resources, &unlimited, cpu),
             rlimits(config),
             sysctls(linux),
         ])

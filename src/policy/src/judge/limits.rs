@@ -21,7 +21,10 @@ pub(super) fn apply(case: &mut Case<'_>) {
 }
 
 /// What is enforced: the asked within the ceiling, or the default within the ceiling. None when it is as asked.
-fn settle(asked: Option<u64>, default: Option<u64>, most: Option<u64>) -> Option<u64> {
+fn settle(case: &Case<'_>, asked: Option<u64>, default: Option<u64>, most: Option<u64>) -> Option<u64> {
+    if asked.is_none() && case.host.no_limits.is_some() {
+        return None;
+    }
     let wanted = asked.or(default);
     let settled = wanted.into_iter().chain(most).min();
     settled.filter(|settled| asked != Some(*settled))
@@ -57,7 +60,7 @@ fn memory(case: &mut Case<'_>) {
     let reserved = positive(asked.and_then(|memory| memory.reservation())).unwrap_or(0);
     let together = positive(asked.and_then(|memory| memory.swap())).unwrap_or(u64::MAX);
     let default = default.map(|default| default.max(reserved).min(together));
-    if let Some(settled) = settle(limit, default, most) {
+    if let Some(settled) = settle(case, limit, default, most) {
         memory_mut(case, |memory| {
             memory.set_limit(Some(signed(settled)));
         });
@@ -93,7 +96,7 @@ fn pids(case: &mut Case<'_>) {
     let asked = case.linux().and_then(|linux| linux.resources().as_ref());
     let asked = asked.and_then(|resources| resources.pids().as_ref()).map(LinuxPids::limit);
     let asked = positive(asked);
-    let Some(settled) = settle(asked, rule.pids, rule.pids_max) else { return };
+    let Some(settled) = settle(case, asked, rule.pids, rule.pids_max) else { return };
     let mut pids = LinuxPids::default();
     pids.set_limit(signed(settled));
     case.resources_mut().set_pids(Some(pids));
@@ -107,7 +110,7 @@ fn cpu(case: &mut Case<'_>) {
     let period = cpu.as_ref().and_then(LinuxCpu::period).filter(|period| *period > 0).unwrap_or(PERIOD);
     let quota = positive(cpu.as_ref().and_then(LinuxCpu::quota));
     let of = |cpus: Option<Cpus>| cpus.map(|cpus| (cpus.0.saturating_mul(period) / 1000).max(1000));
-    let Some(settled) = settle(quota, of(rule.cpus), of(rule.cpus_max)) else { return };
+    let Some(settled) = settle(case, quota, of(rule.cpus), of(rule.cpus_max)) else { return };
     let cpu = case.resources_mut().cpu_mut().get_or_insert_with(LinuxCpu::default);
     cpu.set_quota(Some(signed(settled))).set_period(Some(period));
     if cpu.burst().is_some_and(|burst| burst > settled) {

@@ -353,3 +353,21 @@ fn a_host_without_ids_to_give() {
     let relaxed = written("user_namespace.fallback = \"host\"");
     assert!(judge(config(&docker()), &relaxed, &none).is_ok());
 }
+
+/// A user without a control group of one's own still gets containers; what is asked for is still bounded.
+#[test]
+fn a_caller_without_control_groups() {
+    let none =
+        HostFacts { no_limits: Some("no control group".to_owned()), in_user_namespace: true, ..host() };
+    let admitted = judge(config(&docker()), &policy("strict"), &none).unwrap();
+    let spec = serde_json::to_value(&admitted.config().spec).unwrap();
+    assert_eq!(spec["linux"]["resources"]["pids"], Value::Null);
+    assert_eq!(spec["linux"]["resources"]["memory"]["limit"], Value::Null);
+    let row = admitted.protections().iter().find(|row| row.name == "memory").unwrap();
+    assert_eq!(row.enforced, "unlimited: no control group");
+    let asked = docker_with(|c| c["linux"]["resources"]["pids"] = json!({"limit": 50}));
+    let bounded = written("limits.pids_max = 10");
+    let admitted = judge(asked, &bounded, &none).unwrap();
+    let spec = serde_json::to_value(&admitted.config().spec).unwrap();
+    assert_eq!(spec["linux"]["resources"]["pids"]["limit"], 10);
+}
