@@ -212,6 +212,18 @@ fn nothing_is_written_of_what_did_not_start() {
 }
 
 #[test]
+fn a_place_where_others_write_is_refused_at_once() {
+    use std::os::unix::fs::PermissionsExt;
+    let case = Case::sh("echo ran");
+    fs::create_dir(case.directory()).expect("make a directory");
+    fs::set_permissions(case.directory(), fs::Permissions::from_mode(0o777)).expect("open it to all");
+    let refused = case.record().fails_with(1);
+    assert_eq!(refused.text(), "", "{refused}");
+    assert!(refused.stderr().contains("would not be taken"), "{refused}");
+    assert!(fs::read_dir(case.directory()).expect("list it").next().is_none(), "something was left");
+}
+
+#[test]
 fn what_the_bundles_filter_refuses_stays_refused_and_unrecorded() {
     let mut case =
         Case::sh("/probe syscall 83 /tmp/a 511; /probe syscall 90 /etc 493; /probe syscall 39 > /dev/null");

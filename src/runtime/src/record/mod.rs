@@ -63,6 +63,7 @@ pub fn record(global: &Global, args: &RecordArgs) -> Result<ExitCode> {
     let config: Value = serde_json::from_slice(&bundle.bytes)
         .map_err(|error| Error::new("config.json", error.to_string()))?;
     workshop::output(&args.output)?;
+    verdict::try_place(&global, &args.output)?;
     let mut seen = Seen::default();
     let (end, unseen) = watch(&global, args, &bundle, &config, &mut seen)?;
     if seen.calls.is_empty() {

@@ -11,6 +11,21 @@ use crate::birth::Bundle;
 use crate::choice;
 use crate::cli::Global;
 
+/// Finds out whether a policy in this directory will be taken, before a long recording is for nothing.
+///
+/// # Errors
+/// Others may write there, or we may not.
+pub fn try_place(global: &Global, output: &Path) -> Result<()> {
+    let name = format!("trial-{}.toml", std::process::id());
+    super::store(output, &name, "extends = \"strict\"")?;
+    let path = output.join(&name);
+    let found = std::path::absolute(&path)
+        .map_err(|error| Error::io(path.display().to_string(), &error))
+        .and_then(|path| choice::Policies::on(global).find(&path.to_string_lossy()));
+    std::fs::remove_file(&path).map_err(|error| Error::io(format!("remove {}", path.display()), &error))?;
+    found.map(drop).map_err(|error| error.within("a policy recorded there would not be taken"))
+}
+
 /// Each round adds every remedy there is; another is needed only where a rule hides behind another.
 const ROUNDS: usize = 4;
 
