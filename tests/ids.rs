@@ -215,3 +215,23 @@ fn a_pool_that_others_may_write_to_is_refused() {
         bundle.command(["--config-dir", config.to_str().expect("UTF-8"), "create", bundle.id()]).run();
     output.fails_saying(&["id ranges", "open to others"]);
 }
+
+/// Whatever has become of the pool, a container can be deleted.
+#[test]
+fn a_pool_that_was_opened_to_others_later_keeps_no_container() {
+    let bundle = sleeper();
+    let (config, pool) = private_pool(&bundle, "");
+    let open_to = |mode| {
+        fs::set_permissions(&pool, std::os::unix::fs::PermissionsExt::from_mode(mode))
+            .expect("change the mode");
+    };
+    bundle.command(["--config-dir", config.to_str().expect("UTF-8"), "create", bundle.id()]).run().ok();
+    open_to(0o755);
+    let deleted = bundle.delete_force().ok();
+    assert!(deleted.stderr().contains("open to others"), "{deleted}");
+    open_to(0o700);
+    bundle.command(["--config-dir", config.to_str().expect("UTF-8"), "create", bundle.id()]).run().ok();
+    assert_eq!(held(&pool, &bundle).len(), 2, "the first stays until somebody comes across it");
+    bundle.delete_force().ok();
+    assert_eq!(held(&pool, &bundle).len(), 1);
+}

@@ -74,8 +74,10 @@ pub fn destroy(container: Container, force: bool) -> Result<ExitCode> {
     end(&container, init.as_ref()).map_err(|error| error.within(&id))?;
     // Read first, run last: the hooks come after the container is gone, and so is its copy of the configuration.
     let config = container.home().read(CONFIG)?;
-    if let Some(ids) = &container.record().ids {
-        ids.release(container.home().path())?;
+    // A pool that is not to be trusted any more keeps no container: the range of a home that is gone is free all the same.
+    if let Some(Err(error)) = container.record().ids.as_ref().map(|ids| ids.release(container.home().path()))
+    {
+        log::warn(format_args!("{id}: {error}"));
     }
     container.home().remove()?;
     if let Some(config) = config.filter(|config| may_have_hooks(config)) {
