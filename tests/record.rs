@@ -146,6 +146,32 @@ fn a_root_that_is_written_to_is_opened_there_alone() {
 }
 
 #[test]
+fn programs_made_by_the_workload_run_again() {
+    let mut case = Case::sh("printf '#!/bin/sh\necho made\n' > /tmp/tool; chmod 755 /tmp/tool; /tmp/tool");
+    assert_eq!(case.record().ok().text(), "made");
+    case.says("landlock.write_xor_execute = false");
+    case.says("rootfs.tmpfs_exec = true");
+    fs::remove_file(case.bundle.rootfs().join("tmp/tool")).expect("clean up after the recording");
+    assert_eq!(case.again(None).ok().text(), "made");
+}
+
+#[test]
+fn set_user_id_programs_keep_working() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut case = Case::sh("/taking syscall 107; echo went on");
+    let program = case.bundle.rootfs().join("taking");
+    fs::copy(case.bundle.rootfs().join("probe"), &program).expect("copy the probe");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).expect("make it set-user-ID");
+    case.bundle.edit(|c| {
+        c["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+        c["process"]["noNewPrivileges"] = json!(false);
+    });
+    assert_eq!(case.record().ok().text(), "0\nwent on");
+    case.says("no_new_privs = \"as-asked\"");
+    assert_eq!(case.again(None).ok().text(), "0\nwent on");
+}
+
+#[test]
 fn a_server_keeps_its_port_and_gets_no_other() {
     let serve = |port: u16| {
         format!("httpd -p {port} -h /etc; sleep 0.2; wget -q -O - http://127.0.0.1:{port}/group | head -n 1")
@@ -379,6 +405,10 @@ fn threads_and_programs_of_python_run_again() {
     fs::write(case.bundle.rootfs().join("work.py"), script).expect("write a script");
     assert_eq!(case.record().ok().text(), "child");
     case.says("landlock.bind_tcp = [9000]");
+    let seen = case.seen();
+    let files = seen["files"].as_object().expect("files");
+    let code = files.iter().any(|(path, done)| path.contains("libc.so") && done["executed"] == true);
+    assert!(code, "no library was seen to be mapped as code: {seen}");
     fs::remove_file(case.bundle.rootfs().join("tmp/t")).ok();
     assert_eq!(case.again(None).ok().text(), "child");
 }

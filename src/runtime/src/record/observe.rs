@@ -68,10 +68,19 @@ pub struct Observation {
 }
 
 /// Whether a call can be told from its registers alone, so that its caller need not wait for us to look.
-pub fn is_plain(name: &str) -> bool {
-    !PATHS.iter().any(|(known, ..)| *known == name)
+pub fn is_plain(name: &str, call: &Call) -> bool {
+    !maps_code(name, call)
+        && !PATHS.iter().any(|(known, ..)| *known == name)
         && !DESCRIPTORS.contains(&name)
         && !matches!(name, "bind" | "connect" | "socketcall" | BLIND)
+}
+
+/// Whether a file is mapped as code: a mount without execution would refuse it.
+fn maps_code(name: &str, call: &Call) -> bool {
+    const PROT_EXEC: u64 = 4;
+    const MAP_ANONYMOUS: u64 = 0x20;
+    let has = |index, bit| argument(call, index).is_some_and(|flags| flags & bit != 0);
+    matches!(name, "mmap" | "mmap2") && has(2, PROT_EXEC) && !has(3, MAP_ANONYMOUS)
 }
 
 /// Looks at a call while it waits.
@@ -107,6 +116,11 @@ pub fn observe(call: &Call) -> Observation {
         && let Some(place) = caller.opened(low(argument(call, 0).unwrap_or(u64::MAX)))
     {
         seen.files.push((place, Access { written: true, ..Access::default() }));
+    }
+    if maps_code(name, call)
+        && let Some(place) = caller.opened(low(argument(call, 4).unwrap_or(u64::MAX)))
+    {
+        seen.files.push((place, Access { executed: true, ..Access::default() }));
     }
     match name {
         "bind" => socket_address(call, caller, &mut seen, true),

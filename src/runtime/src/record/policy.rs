@@ -70,13 +70,12 @@ fn files(policy: &mut Document, seen: &Seen, needs: &Written) {
     let Some(program) = needs.executed.first() else { return };
     let reason = format!("{program} is executed from where files are written");
     policy.rule("landlock.write_xor_execute", "false", &reason);
-    if needs.executed.iter().any(|program| in_any(program, &needs.temporary)) {
+    let on_tmpfs = |program: &String| in_any(program, &needs.temporary);
+    if needs.executed.iter().any(on_tmpfs) {
         policy.rule("rootfs.tmpfs_exec", "true", &reason);
     }
-    let elsewhere = |program: &&String| {
-        !in_any(program, &needs.temporary) && seen.mount_of(program).is_some_and(|mount| mount.path != "/")
-    };
-    if needs.executed.iter().any(|program| elsewhere(&program)) {
+    let mounted = |program: &String| seen.mount_of(program).is_some_and(|mount| mount.path != "/");
+    if needs.executed.iter().any(|program| on_tmpfs(program) || mounted(program)) {
         policy.rule("mounts.writable_noexec", "false", &reason);
     }
 }

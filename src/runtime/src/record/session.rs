@@ -258,7 +258,9 @@ impl<'a> Session<'a> {
             };
             let waiting = Waiting { index, at: now(), call };
             let name = name_of(call.arch, call.number).map(|(_, name)| name);
-            if listener.began && name.is_some_and(|name| is_plain(name) && seen.calls.contains_key(name)) {
+            if listener.began
+                && name.is_some_and(|name| is_plain(name, &call) && seen.calls.contains_key(name))
+            {
                 answer(listener, &call, None)?;
                 self.keep(&waiting, observe(&call), seen);
             } else {
