@@ -64,7 +64,7 @@ pub(super) fn open_rest(life: &Life<'_>) -> Result<(), Fault> {
 /// Mounts what shows the namespaces that a relay has joined.
 pub(super) fn open_joined(plan: &Plan, hands: &Hands) -> Result<(), Fault> {
     for (index, (source, tree)) in plan.sources.iter().zip(&hands.trees).enumerate() {
-        if source.instance.is_some() {
+        if source.instance.is_some() && tree.get().is_none() {
             fill(tree, Tree::open(source).map_err(|errno| Stage::Source.fault_at(index, errno))?);
         }
     }

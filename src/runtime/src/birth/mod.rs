@@ -4,6 +4,7 @@ mod bundle;
 mod failure;
 mod foreground;
 mod image;
+mod joined_proc;
 mod nodes;
 mod outside;
 mod overlay;
@@ -187,6 +188,7 @@ struct Load<'a> {
 /// What only the host's root can make for a container that will not have its ids.
 fn made_beforehand(load: &Load<'_>, maps: &Maps) -> Result<Vec<(usize, OwnedFd)>> {
     let mut made = nodes::make(load.plan, maps)?;
+    made.extend(joined_proc::make(load.plan)?);
     if let (Some(layers), Some(root)) = (load.layers, load.plan.sources.first()) {
         made.push((0, overlay::assemble(layers, &root.path, maps)?));
     }
