@@ -5,14 +5,18 @@ use casemate_tests::engine::Case;
 use casemate_tests::engine_docker::Docker;
 
 pub const CASES: &[Case<Docker>] = cases![
-    net_none_and_host,
+    net_none,
+    net_host,
     net_bridge_reaches_another,
     net_of_another_container,
     published_port_answers,
     user_defined_network,
-    pid_host_and_container,
+    pid_of_the_host,
+    pid_of_another_container,
+    ipc_host,
     ipc_modes,
-    uts_and_hostname,
+    hostname_and_domain,
+    uts_host,
     cgroup_namespaces,
     all_of_the_host,
 ];
@@ -23,11 +27,14 @@ fn host_namespace(docker: &Docker, name: &str) -> String {
     docker.world().inside(["readlink", &format!("/proc/self/ns/{name}")]).run().ok().text()
 }
 
-fn net_none_and_host(docker: &Docker) {
+fn net_none(docker: &Docker) {
     assert_eq!(
         docker.sh(&["--net", "none"], "ls /sys/class/net; cat /sys/class/net/lo/operstate"),
         "lo\nunknown"
     );
+}
+
+fn net_host(docker: &Docker) {
     assert_eq!(docker.sh(&["--net", "host"], "readlink /proc/self/ns/net"), host_namespace(docker, "net"));
     let shown = docker.sh(&["--net", "host"], "ls /sys/class/net");
     assert!(shown.contains("docker0"), "{shown}");
@@ -79,23 +86,29 @@ fn user_defined_network(docker: &Docker) {
     docker.ok(&["network", "rm", "own-net"]);
 }
 
-fn pid_host_and_container(docker: &Docker) {
+fn pid_of_another_container(docker: &Docker) {
     assert_eq!(docker.sh(&[], "echo $$"), "1");
-    assert_eq!(docker.sh(&["--pid", "host"], "readlink /proc/self/ns/pid"), host_namespace(docker, "pid"));
     let target = docker.background("pid-target", &[], "exec sleep 4321");
     let seen = docker.sh(&["--pid", "container:pid-target"], "tr '\\0' ' ' </proc/1/cmdline");
     assert_eq!(seen.trim(), "sleep 4321");
+    drop(target);
+}
+
+fn pid_of_the_host(docker: &Docker) {
+    assert_eq!(docker.sh(&["--pid", "host"], "readlink /proc/self/ns/pid"), host_namespace(docker, "pid"));
     // Without a pid namespace of its own, a container's processes end with its first one by the control group.
     let host = docker.background("pid-host", &["--pid", "host"], "sleep 5432 & exec sleep 6543");
     host.does("kill", &[]);
     assert_eq!(host.wait(), 137);
     let left = || docker.world().inside(["pgrep", "-f", "sleep 5432"]).run().text();
     casemate_tests::wait_until("its other process is gone", || left().is_empty());
-    drop(target);
+}
+
+fn ipc_host(docker: &Docker) {
+    assert_eq!(docker.sh(&["--ipc", "host"], "readlink /proc/self/ns/ipc"), host_namespace(docker, "ipc"));
 }
 
 fn ipc_modes(docker: &Docker) {
-    assert_eq!(docker.sh(&["--ipc", "host"], "readlink /proc/self/ns/ipc"), host_namespace(docker, "ipc"));
     let donor = docker.background(
         "ipc-donor",
         &["--ipc", "shareable"],
@@ -110,9 +123,12 @@ fn ipc_modes(docker: &Docker) {
     docker.sh(&["--ipc", "none"], "! test -w /dev/shm");
 }
 
-fn uts_and_hostname(docker: &Docker) {
+fn hostname_and_domain(docker: &Docker) {
     let flags = ["--hostname", "casemate-host", "--domainname", "example.org"];
     assert_eq!(docker.sh(&flags, "hostname; cat /proc/sys/kernel/domainname"), "casemate-host\nexample.org");
+}
+
+fn uts_host(docker: &Docker) {
     let uts = docker.sh(&["--uts", "host"], "readlink /proc/self/ns/uts");
     assert_eq!(uts, host_namespace(docker, "uts"));
 }

@@ -17,6 +17,8 @@ pub const NOT_UNDER_BASELINE: &[(&str, &str)] = &[
     ("devices_withheld", NODES),
     ("exec_privileged", EVERYTHING),
     ("propagation", "mounts from inside, into the host"),
+    ("pid_of_the_host", HOST),
+    ("all_of_the_host", HOST),
     ("unlimited_by_default", "expects no limit"),
 ];
 
@@ -38,9 +40,11 @@ pub const NOT_UNDER_HARDENED: &[(&str, &str)] = &[
     ("commit_and_rename", READ_ONLY),
     ("mounts_over_symlinks_stay_inside", READ_ONLY),
     ("cp_both_ways", "copies below a tmpfs, of which the daemon does not know"),
-    ("net_none_and_host", HOST),
-    ("pid_host_and_container", HOST),
-    ("ipc_modes", HOST),
-    ("uts_and_hostname", HOST),
+    ("cgroup_namespaces", HOST),
+    ("cgroup_parent_is_used", "looks at control groups from within a namespace of the host"),
+    ("net_host", HOST),
+    ("pid_of_the_host", HOST),
+    ("ipc_host", HOST),
+    ("uts_host", HOST),
     ("all_of_the_host", HOST),
 ];

@@ -147,7 +147,7 @@ fn shell_session(host: &Host) {
     terminal.send("echo co''de $?\n");
     terminal.expect("code 130");
     terminal.send("vi -u NONE note\n");
-    terminal.expect("[New]");
+    terminal.expect("[New");
     terminal.send("iedited\x1b:wq\r");
     terminal.expect("written");
     terminal.send("cat note; echo en''d\n");
