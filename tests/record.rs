@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use casemate_tests::{Bundle, Invocation, Output, Value, install_probe, json, ours, skip, wait_until};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// A bundle that is recorded, and then run under what was recorded.
 struct Case {
@@ -261,6 +261,8 @@ fn what_the_bundles_filter_refuses_stays_refused_and_unrecorded() {
     assert_eq!(case.record().ok().text(), "errno 99\n0");
     let seen = case.seen();
     assert!(seen["calls"]["mkdir"].is_null() && !seen["calls"]["chmod"].is_null(), "{seen}");
+    // Both filters are loaded then.
+    assert_eq!(case.again(None).ok().text(), "errno 99\n0");
 }
 
 #[test]
@@ -317,6 +319,26 @@ fn nothing_is_left_of_a_recorder_that_is_killed() {
     wait_until("the workload is gone", || {
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| case.bundle.assert_clean())).is_ok()
     });
+}
+
+#[test]
+fn a_keeper_that_is_killed_is_not_missed() {
+    let case = Case::sh("echo up; while :; do sleep 0.1; done");
+    let running = case.recording().spawn();
+    wait_until("the workload is up", || running.stdout().contains("up"));
+    let parent = running.pid().to_string();
+    let children =
+        fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).expect("its children");
+    let keeper = children.split_whitespace().find(|child| {
+        fs::read(format!("/proc/{child}/cmdline"))
+            .is_ok_and(|line| line.windows(8).any(|word| word == b"--keeper"))
+    });
+    let keeper = keeper.and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw).expect("a keeper");
+    kill_process(keeper, Signal::KILL).expect("kill the keeper");
+    running.signal(Signal::TERM);
+    running.wait().ok();
+    assert!(!holds(&std::env::temp_dir(), &format!("casemate-record-{parent}-")));
+    case.bundle.assert_clean();
 }
 
 fn holds(directory: &Path, stem: &str) -> bool {

@@ -35,17 +35,17 @@ impl Keeper {
         Ok(Self(child))
     }
 
-    /// Has it clean up, and waits until it has.
+    /// Has it clean up, and waits until it has; does its work if somebody has killed it.
     ///
     /// # Errors
-    /// Something is left; what, it has said itself.
-    pub fn finish(mut self) -> Result<()> {
+    /// Something is left; what, has been said.
+    pub fn finish(mut self, global: &Global, workshop: &Workshop) -> Result<()> {
         drop(self.0.stdin.take());
         let status = self.0.wait().map_err(|error| Error::io("wait for the recording's keeper", &error))?;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(Error::new("clean up after the recording", status.to_string()))
+        match status.code() {
+            Some(0) => Ok(()),
+            Some(_) => Err(Error::new("clean up after the recording", status.to_string())),
+            None => clean(global, &workshop.id, &workshop.directory),
         }
     }
 }
@@ -65,6 +65,11 @@ pub fn keep(global: &Global, id: &str, directory: &Path) -> Result<ExitCode> {
     std::io::stdin()
         .read_to_end(&mut Vec::new())
         .map_err(|error| Error::io("wait for the recorder", &error))?;
+    clean(global, id, directory).map(|()| ExitCode::SUCCESS)
+}
+
+/// Removes the container, its tracing and its directory, as far as they are there.
+fn clean(global: &Global, id: &str, directory: &Path) -> Result<()> {
     let container: ContainerId = id.parse()?;
     let mut problems = Vec::new();
     match Root::home(global, &container) {
@@ -83,7 +88,7 @@ pub fn keep(global: &Global, id: &str, directory: &Path) -> Result<ExitCode> {
     }
     problems.extend(trace::remove(id).err());
     problems.extend(Workshop::remove(directory).err());
-    let Some(last) = problems.pop() else { return Ok(ExitCode::SUCCESS) };
+    let Some(last) = problems.pop() else { return Ok(()) };
     for problem in problems {
         log::warn(format_args!("{problem}"));
     }

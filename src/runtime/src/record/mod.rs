@@ -121,7 +121,7 @@ fn watch(
     );
     // After a failure there is no listener, so nothing in the container can go on: the keeper ends it, and with it
     // the runtime.
-    let cleaned = keeper.finish();
+    let cleaned = keeper.finish(global, &workshop);
     if let Some(mut child) = child {
         child.wait().map_err(|error| Error::io("wait for the runtime", &error))?;
     }
