@@ -14,6 +14,7 @@ use oci_spec::runtime::LinuxNamespaceType;
 use crate::choice::{self, Chosen, Tried};
 use crate::cli::Global;
 use crate::log;
+use crate::store::Record;
 
 /// A bundle whose configuration was admitted.
 #[derive(Debug)]
@@ -109,6 +110,21 @@ pub fn judged(
         log::debug(format_args!("config.json: ignored {ignored}"));
     }
     let facts = facts(global, &config, bundle);
+    choice::judged(chosen, config, &facts)
+}
+
+/// Judges the configuration of a container that is there, with the ids that it was given then.
+///
+/// # Errors
+/// As [`judged`].
+pub fn judged_again(
+    global: &Global,
+    chosen: &Chosen,
+    config: Config,
+    record: &Record,
+) -> Result<(Admitted, Option<Tried>)> {
+    let mut facts = facts(global, &config, &record.bundle);
+    facts.no_range = record.ids.is_none().then(|| "it was created without".to_owned());
     choice::judged(chosen, config, &facts)
 }
 

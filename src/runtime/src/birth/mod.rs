@@ -26,10 +26,10 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
-pub use bundle::{Bundle, facts, judged, keep_out_of_reach, source};
+pub use bundle::{Bundle, facts, judged, judged_again, keep_out_of_reach, source};
 pub use failure::explain;
 pub use foreground::{Foreground, follow, window};
-pub use outside::{keeps_groups, set_oom_score, write_pid_file};
+pub use outside::{hand_over_streams, keeps_groups, set_oom_score, write_pid_file};
 pub use terminal::Console;
 
 use crate::cgroup::{Cgroup, Layout, Placement, Wish};

@@ -11,7 +11,9 @@ use casemate_spec::{Config, Host};
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::sched_getaffinity;
 
+use crate::cgroup::{Layout, Wish};
 use crate::cli::Global;
+use crate::ids;
 
 /// The host's facts; `host` is what the specification's own rules depend on, and `bundle` is where relative sources
 /// of mounts begin.
@@ -21,19 +23,31 @@ pub fn facts(global: &Global, host: Host, config: &Config, bundle: &Path) -> Hos
         landlock_abi: landlock::abi(),
         kernel: kernel(),
         in_user_namespace: global.is_confined(),
-        no_range: None,
-        no_limits: without_limits(global, config),
+        no_range: no_range(global, config, bundle),
+        no_limits: no_limits(global, config),
         sources: sources(config, bundle),
         // A host that does not tell leaves the policy's limits on CPU time to be what they are without it.
         cpus: sched_getaffinity(None).map_or(0, |set| set.count()),
     }
 }
 
-/// A caller who is not root of the host has the control groups that an engine or systemd made for it, and names them.
-fn without_limits(global: &Global, config: &Config) -> Option<String> {
-    let path = config.spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
-    let named = path.is_some_and(|path| !path.as_os_str().is_empty());
-    (global.is_confined() && !named).then(|| "the caller names no control group of its own".to_owned())
+/// A container of a caller who is not root of the host has the caller's ids in any case.
+fn no_range(global: &Global, config: &Config, bundle: &Path) -> Option<String> {
+    let root = config.spec.root().as_ref().filter(|_| !global.is_confined())?;
+    ids::obstacle(&bundle.join(root.path()))
+}
+
+/// Why limits that nobody asked for cannot be had. Root has every control group; a user those that were delegated.
+fn no_limits(global: &Global, config: &Config) -> Option<String> {
+    if !global.is_rootless() {
+        return None;
+    }
+    let path = config.spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
+    // Any name has the same parent. What has no place at all, the birth will say.
+    let id = "container".parse().ok()?;
+    let wish = Wish { id: &id, path, systemd: global.systemd_cgroup, rootless: true };
+    let placement = Layout::discover().and_then(|layout| layout.place(&wish)).ok()?;
+    placement.is_refused().then(|| "no permission on control groups".to_owned())
 }
 
 /// Where the sources of bind mounts lead, for those that lead elsewhere than they say. One that cannot be opened

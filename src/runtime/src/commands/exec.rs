@@ -14,8 +14,8 @@ use rustix::process::Pid;
 use super::process_of;
 use super::start::give;
 use crate::birth::{
-    Console, Foreground, explain, follow, judged, keep_descriptors, keep_out_of_reach, preserved,
-    write_pid_file,
+    Console, Foreground, explain, follow, hand_over_streams, judged_again, keep_descriptors,
+    keep_out_of_reach, preserved, write_pid_file,
 };
 use crate::choice;
 use crate::cli::{ExecArgs, Global};
@@ -43,7 +43,7 @@ fn enter(global: &Global, args: &ExecArgs) -> Result<ExitCode> {
     let process = process_of::process(&config.spec, args)?;
     config.spec.set_process(Some(process));
     let chosen = choice::kept(global, &container)?;
-    let (admitted, tried) = judged(global, &chosen, config, &container.record().bundle)?;
+    let (admitted, tried) = judged_again(global, &chosen, config, container.record())?;
     keep_out_of_reach(&admitted)?;
     if let Some(tried) = tried {
         tried.tell(&args.target.id, "exec");
@@ -58,6 +58,9 @@ fn enter(global: &Global, args: &ExecArgs) -> Result<ExitCode> {
     let entry = entry(container.record(), args, init.pid())?;
     let outfit = Outfit { tasks: entry.tasks, cgroup: entry.unified, console: theirs, ..Outfit::default() };
     let failed = |failure| explain(&plan, failure);
+    if let Some(ids) = &container.record().ids {
+        hand_over_streams(&ids.maps(), plan.process.identity.uid)?;
+    }
     let visitor = birth::visit(&plan, outfit, init.into_fd(), spaces).map_err(failed)?;
     let pid = visitor.pid.as_raw_nonzero().get();
     after_birth(&visitor, spec, container.record())?;

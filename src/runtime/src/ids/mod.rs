@@ -14,15 +14,18 @@
 
 mod avoided;
 mod claim;
+mod obstacle;
 mod pool;
 
 #[cfg(test)]
 mod tests;
 
+pub use obstacle::obstacle;
 pub use pool::{Pool, Settings, release_all};
 
 use std::path::{Path, PathBuf};
 
+use casemate_core::plan::{IdMap, Maps};
 use casemate_spec::Result;
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +44,12 @@ pub struct Range {
 impl Range {
     /// As many as the ids of 16 bits, which is what images are made of.
     pub const SIZE: u32 = 65_536;
+
+    /// The range as the maps of a user namespace.
+    pub fn maps(&self) -> Maps {
+        let map = vec![IdMap { inside: 0, outside: self.first, count: self.size }];
+        Maps { uids: map.clone(), gids: map }
+    }
 
     /// Gives the range back. To be called under the lock of the container's home, before the home is removed, and
     /// once nothing of the container runs; calling it again, after a crash for instance, does nothing.

@@ -88,6 +88,14 @@ pub struct Planned {
     pub layers: Option<Layers>,
 }
 
+/// Whether an overlay mount is at `root` that can be assembled anew.
+///
+/// # Errors
+/// It is one, and its layers cannot be found again.
+pub fn overlay_at(root: &Path) -> Result<bool> {
+    Ok(layers::at(root)?.is_some())
+}
+
 /// Makes the plan of a container's first process.
 ///
 /// # Errors
