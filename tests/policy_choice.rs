@@ -478,4 +478,10 @@ fn new_limits_are_bounded_by_the_policy_too() {
         bundle.file("resources.json", r#"{"pids": {"limit": 5000}, "unified": {"pids.max": "max"}}"#);
     update(&["--resources", resources.to_str().unwrap()]);
     assert_eq!(pids(), "100");
+    // As dockerd writes what it leaves alone.
+    let zeros =
+        r#"{"pids": {"limit": 0}, "memory": {"limit": 0, "swap": 0}, "cpu": {"quota": 0, "period": 0}}"#;
+    let zeros = bundle.file("zeros.json", zeros);
+    assert_eq!(update(&["--resources", zeros.to_str().unwrap()]).stderr(), "");
+    assert_eq!((pids(), memory()), ("100".to_owned(), (64 << 20).to_string()));
 }

@@ -154,6 +154,17 @@ impl Placement {
         }
     }
 
+    /// Whether a container has to go without control groups, and so without limits: we may not make them, and nobody
+    /// asked for them by path.
+    pub fn is_refused(&self) -> bool {
+        let refused = |place: &Place| {
+            place.path().parent().is_none_or(|parent| access(parent, Access::WRITE_OK).is_err())
+        };
+        let dispensable = self.rootless && self.default_path && self.systemd.is_none();
+        let mut places = self.v1.iter().chain(&self.unified).peekable();
+        dispensable && (places.peek().is_none() || places.any(refused))
+    }
+
     /// Whether cgroup v2 is all there is.
     pub fn is_pure_v2(&self) -> bool {
         self.v1.is_empty() && self.unified.is_some()

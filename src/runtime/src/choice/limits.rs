@@ -31,6 +31,7 @@ pub fn bounded(
         return Ok(asked);
     }
     let mut set = value(&asked)?;
+    omit_zeros(&mut set);
     let linux = config.spec.linux_mut().get_or_insert_with(Linux::default);
     let mut merged = linux.resources().as_ref().map_or(Ok(Value::Null), value)?;
     merge(&mut merged, &set);
@@ -60,6 +61,20 @@ pub fn bounded(
         });
     }
     typed(set)
+}
+
+/// Engines write 0 for what they leave as it is.
+fn omit_zeros(resources: &mut Value) {
+    for (section, fields) in RULED {
+        let Some(section) = resources.get_mut(section).and_then(Value::as_object_mut) else { continue };
+        section.retain(|field, value| !fields.contains(&field.as_str()) || value.as_i64() != Some(0));
+    }
+    // A limit is all there is in it.
+    if at(resources, "pids", "limit").is_null()
+        && let Some(all) = resources.as_object_mut()
+    {
+        all.remove("pids");
+    }
 }
 
 fn at<'a>(resources: &'a Value, section: &str, field: &str) -> &'a Value {
