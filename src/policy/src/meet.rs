@@ -164,6 +164,7 @@ fn mounts(a: &MountsRule, b: &MountsRule) -> MountsRule {
     MountsRule {
         deny_sources: either(&a.deny_sources, &b.deny_sources),
         allow_sources,
+        read_only_sources: either(&a.read_only_sources, &b.read_only_sources),
         types: both(&a.types, &b.types, |x, y| x == y),
         read_only_types: either(&a.read_only_types, &b.read_only_types),
         propagation: a.propagation.min(b.propagation),

@@ -140,6 +140,8 @@ pub(crate) struct MountsRule {
     pub deny_sources: Vec<Place>,
     /// Exceptions from that.
     pub allow_sources: Vec<Place>,
+    /// Places of the host that a bind mount may show, and not change.
+    pub read_only_sources: Vec<Place>,
     /// File systems that may be made.
     pub types: Allow<FsType>,
     /// File systems that are read-only whatever was asked.
@@ -156,6 +158,7 @@ impl Default for MountsRule {
         Self {
             deny_sources: Vec::new(),
             allow_sources: Vec::new(),
+            read_only_sources: Vec::new(),
             types: Allow::Any,
             read_only_types: Vec::new(),
             propagation: Reach::Shared,

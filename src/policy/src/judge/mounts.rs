@@ -3,7 +3,7 @@
 use casemate_spec::mount::{MountOptions, PropagationKind, attr};
 use oci_spec::runtime::Mount;
 
-use super::{Case, adding, plain};
+use super::{Case, adding, plain, sources};
 use crate::rules::{MountsRule, Reach};
 use crate::schema::{FsType, quoted};
 
@@ -30,7 +30,8 @@ pub(super) fn apply(case: &mut Case<'_>) {
         check_type(case, index, mount, &read);
         let reach = read.propagation.iter().map(|p| reach(p.kind)).max();
         check_reach(case, &format!("mounts[{index}].options"), reach);
-        let added = missing(rule, mount, &read, recursive);
+        let read_only = sources::is_read_only(case, mount);
+        let added = missing(rule, mount, &read, recursive, read_only);
         if !added.is_empty() {
             let field = format!("mounts[{index}].options");
             let asked = format!("{} without them", plain(mount.destination()));
@@ -88,7 +89,13 @@ fn check_reach(case: &mut Case<'_>, field: &str, asked: Option<Reach>) {
 }
 
 /// The words that this mount lacks.
-fn missing(rule: &MountsRule, mount: &Mount, read: &MountOptions, recursive: bool) -> Vec<&'static str> {
+fn missing(
+    rule: &MountsRule,
+    mount: &Mount,
+    read: &MountOptions,
+    recursive: bool,
+    shown_only: bool,
+) -> Vec<&'static str> {
     let kind = mount.typ().as_deref().unwrap_or_default();
     let bind = is_bind(mount);
     let read_only = read.set & attr::RDONLY != 0;
@@ -103,7 +110,7 @@ fn missing(rule: &MountsRule, mount: &Mount, read: &MountOptions, recursive: boo
         }
     };
     let view = VIEWS.contains(&kind) && !bind;
-    if rule.read_only_types.iter().any(|known| known.0 == kind) && !bind {
+    if shown_only || (rule.read_only_types.iter().any(|known| known.0 == kind) && !bind) {
         want(attr::RDONLY, "ro", "rro");
     }
     if rule.nosuid_nodev && (bind || view || matches!(kind, "tmpfs" | "overlay" | "devpts" | "ramfs")) {

@@ -75,6 +75,18 @@ fn check(case: &Case<'_>, source: &Path, field: &str, found: &mut Vec<Finding>) 
     }
 }
 
+/// Whether a bind mount may show its source and not change it.
+pub(super) fn is_read_only(case: &Case<'_>, mount: &Mount) -> bool {
+    let places = &case.rules.mounts.read_only_sources;
+    let Some(source) = mount.source().as_deref().filter(|_| !places.is_empty() && is_bind(mount)) else {
+        return false;
+    };
+    let paths =
+        [Some(source).filter(|source| source.is_absolute()), case.host.sources.get(source).map(|p| &**p)];
+    let mut paths = paths.into_iter().flatten().map(known);
+    paths.any(|path| places.iter().any(|place| place.holds(&path) || is_beneath(&place.path, &path)))
+}
+
 /// The path by the name that policies use.
 fn known(path: &Path) -> String {
     let path = plain(path);

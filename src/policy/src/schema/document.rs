@@ -147,6 +147,7 @@ pub(crate) struct DevicesKeys {
 pub(crate) struct MountsKeys {
     pub deny_sources: List,
     pub allow_sources: List,
+    pub read_only_sources: List,
     pub types: List,
     pub read_only_types: List,
     pub propagation: Option<Reach>,

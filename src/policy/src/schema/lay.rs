@@ -48,6 +48,7 @@ pub(crate) fn lay(rules: &mut Rules, document: Document, sources: &mut dyn Sourc
     let mounts = &document.mounts;
     list(&mut rules.mounts.deny_sources, &mounts.deny_sources)?;
     list(&mut rules.mounts.allow_sources, &mounts.allow_sources)?;
+    list(&mut rules.mounts.read_only_sources, &mounts.read_only_sources)?;
     allowed(&mut rules.mounts.types, &mounts.types)?;
     list(&mut rules.mounts.read_only_types, &mounts.read_only_types)?;
     set(&mut rules.mounts.propagation, mounts.propagation);

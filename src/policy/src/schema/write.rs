@@ -115,6 +115,7 @@ fn mounts(page: &mut Page, rule: &MountsRule) {
     page.table("mounts");
     page.key("deny_sources", words(&rule.deny_sources));
     page.key("allow_sources", words(&rule.allow_sources));
+    page.key("read_only_sources", words(&rule.read_only_sources));
     page.key("types", allowed(&rule.types));
     page.key("read_only_types", words(&rule.read_only_types));
     page.key("propagation", quoted(rule.propagation.word()));

@@ -1,6 +1,6 @@
 //! The gate itself, the report and the grade.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::*;
 
@@ -117,18 +117,24 @@ fn grades_follow_the_policies() {
 /// Not a test of speed, which a busy machine would fail: it tells. The budget is a millisecond.
 #[test]
 fn what_judging_costs() {
-    const ROUNDS: u32 = 50;
     let asked = config(&docker());
     for name in Policy::BUILTIN {
-        let begun = Instant::now();
-        let read = (1..ROUNDS).fold(policy(name), |_, _| policy(name));
-        let reading = begun.elapsed() / ROUNDS;
-        let configs = vec![asked.clone(); ROUNDS as usize];
-        let begun = Instant::now();
-        for config in configs {
-            assert!(judge(config, &read, &host()).is_ok());
-        }
-        let judging = begun.elapsed() / ROUNDS;
-        eprintln!("{name}: read {} µs, judge {} µs", reading.as_micros(), judging.as_micros());
+        let read = policy(name);
+        let reading = fastest(|| (), |()| policy(name));
+        let judging = fastest(|| asked.clone(), |config| judge(config, &read, &host()).unwrap());
+        eprintln!("{name}: read in {} µs, judged in {} µs", reading.as_micros(), judging.as_micros());
     }
+}
+
+/// The least of many times: what others do on the machine only adds.
+fn fastest<A, B>(prepare: impl Fn() -> A, run: impl Fn(A) -> B) -> Duration {
+    let once = |_| {
+        let prepared = prepare();
+        let begun = Instant::now();
+        let made = run(prepared);
+        let took = begun.elapsed();
+        drop(made);
+        took
+    };
+    (0..100).map(once).min().unwrap()
 }

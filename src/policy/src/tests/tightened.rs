@@ -267,6 +267,21 @@ fn sys_and_control_groups_are_read_only() {
     assert_eq!(views, [r#"["rw","ro","nosuid","nodev","noexec"]"#; 2]);
 }
 
+/// A monitor may look at the host's hardware under `baseline`, and not set it.
+#[test]
+fn some_places_are_only_shown() {
+    let options = |source: &str, sources: &[(&str, &str)]| {
+        let sources = sources.iter().map(|(from, to)| (from.into(), to.into())).collect();
+        let asked = docker_with(|c| add_mount(c, bind(source, "/x", &["rbind", "rw"])));
+        let admitted = judge(asked, &policy("baseline"), &HostFacts { sources, ..host() }).unwrap();
+        admitted.config().spec.mounts().iter().flatten().last().unwrap().options().clone().unwrap().join(",")
+    };
+    assert_eq!(options("/sys", &[]), "rbind,rw,ro,rro");
+    assert_eq!(options("/sys/class", &[]), "rbind,rw,ro,rro");
+    assert_eq!(options("/link", &[("/link", "/sys/fs/cgroup")]), "rbind,rw,ro,rro");
+    assert_eq!(options("/srv/sys", &[]), "rbind,rw");
+}
+
 /// A tmpfs goes where nothing is mounted: neither there, nor above.
 #[test]
 fn temporary_places_do_not_hide_what_is_asked() {
