@@ -485,3 +485,25 @@ fn new_limits_are_bounded_by_the_policy_too() {
     assert_eq!(update(&["--resources", zeros.to_str().unwrap()]).stderr(), "");
     assert_eq!((pids(), memory()), ("100".to_owned(), (64 << 20).to_string()));
 }
+
+/// The default is for users too: what only root could give is left out, and said.
+#[test]
+fn a_user_without_control_groups_runs_under_the_default() {
+    const USER: u32 = 54_321;
+    let (mut bundle, etc) = host("");
+    bundle.args(&["/bin/grep", "NoNewPrivs", "/proc/self/status"]).namespace("user", None);
+    bundle.edit(|c| {
+        c["process"]["noNewPrivileges"] = json!(false);
+        c["linux"]["uidMappings"] = json!([{"containerID": 0, "hostID": USER, "size": 1}]);
+        c["linux"]["gidMappings"] = json!([{"containerID": 0, "hostID": USER, "size": 1}]);
+    });
+    bundle.as_user(USER, USER);
+    assert_eq!(chosen(&bundle, &etc, &[]), "hardened (default)");
+    assert_eq!(new_privileges(&bundle, &etc, &[]).ok().text(), "NoNewPrivs:\t1");
+    let report = call(&bundle, &etc, &["check", "--format", "json"]).ok().json();
+    let rows = report["protections"].as_array().unwrap();
+    let row = |name: &str| rows.iter().find(|row| row["name"] == name).unwrap()["enforced"].to_string();
+    for name in ["memory", "pids"] {
+        assert!(row(name).contains("no permission on control groups"), "{}", row(name));
+    }
+}
