@@ -13,9 +13,11 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     let Some((flags, bytes)) = bytes.split_first() else { return };
     let Ok(config) = config::parse(bytes) else { return };
+    let name = Policy::BUILTIN[usize::from(flags >> 5) % 4];
+    let policy = Policy::builtin(name).expect("compiled in");
     let mut host = HostFacts::default();
     host.host.rootless = flags & 1 != 0;
-    let admitted = match judge(config, &Policy::Oci, &host) {
+    let admitted = match judge(config, &policy, &host) {
         Ok(admitted) => admitted,
         Err(denied) => return check(&Error::from(denied)),
     };
@@ -31,6 +33,8 @@ fuzz_target!(|bytes: &[u8]| {
         window: None,
         in_user_namespace: flags & 8 != 0,
         keep_groups: flags & 16 != 0,
+        ids: (flags & 32 != 0).then_some(100_000),
+        landlock_abi: u32::from(flags & 7),
     };
     for planned in [plan(&admitted, &context), visit(&admitted.config().spec, &context)] {
         match planned {
