@@ -34,7 +34,12 @@ pub(super) fn apply(case: &mut Case<'_>) {
         let added = missing(rule, mount, &read, recursive, read_only);
         if !added.is_empty() {
             let field = format!("mounts[{index}].options");
-            let asked = format!("{} without them", plain(mount.destination()));
+            let words = mount.options().as_deref().unwrap_or_default().join(",");
+            let asked = format!(
+                "{} with {}",
+                plain(mount.destination()),
+                if words.is_empty() { "none" } else { &words }
+            );
             case.change(RULE, field, asked, added.join(","));
             let mut words = mount.options().clone().unwrap_or_default();
             words.extend(added.into_iter().map(str::to_owned));

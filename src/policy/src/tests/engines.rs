@@ -1,4 +1,5 @@
-//! Configurations as Docker, Podman and containerd wrote them (20.10, 4.3 and 1.6), paths made plain.
+//! Configurations as Docker, Podman and containerd wrote them (20.10, 4.3 and 1.6), paths made plain; those of a
+//! Kubernetes pod are composed after what containerd's CRI plugin asks for.
 
 use super::*;
 
@@ -27,6 +28,8 @@ pub(super) const TEXTS: &[(&str, &str)] = texts![
     "ctr-hostnet",
     "ctr-privileged",
     "ctr-mount",
+    "kubernetes",
+    "kubernetes-pause",
 ];
 
 pub(super) fn text(name: &str) -> &'static str {
@@ -56,6 +59,8 @@ const RUN: &[(&str, &[&str])] = &[
     ("ctr-hostnet", &["oci", "baseline"]),
     ("ctr-privileged", &["oci"]),
     ("ctr-mount", &["oci", "baseline", "hardened", "strict"]),
+    ("kubernetes", &["oci", "baseline", "hardened", "strict"]),
+    ("kubernetes-pause", &["oci", "baseline", "hardened", "strict"]),
 ];
 
 #[test]
