@@ -70,7 +70,8 @@ dpkg-deb --fsys-tarfile kernel/*.deb | tar -x -C kernel
 # The I/O scheduler with weights is the only module any case needs: disk, ext4 and serial port are built in.
 modules=$(cd kernel/lib/modules && echo *)
 mkdir -p "$root/lib/modules/$modules"
-cp "kernel/lib/modules/$modules/kernel/block/bfq.ko" "$root/lib/modules/$modules/"
+cp "kernel/lib/modules/$modules/kernel/block/bfq.ko" "kernel/lib/modules/$modules/kernel/fs/overlayfs/overlay.ko" \
+    "$root/lib/modules/$modules/"
 
 cp -R "$here/image/." "$root/"
 chmod 0755 "$root/sbin/vm-init"

@@ -11,6 +11,7 @@ mod lifecycle;
 mod limits;
 mod memory;
 mod nesting;
+mod policies;
 mod rootless;
 mod setup;
 mod systemd;
@@ -119,6 +120,7 @@ fn cases() -> impl Iterator<Item = &'static Case> {
         systemd::CASES,
         rootless::CASES,
         kernel::CASES,
+        policies::CASES,
     ];
     tables.into_iter().flatten()
 }

@@ -19,8 +19,9 @@ pub fn prepare(host: &Host) {
     fs::write("/proc/sys/vm/nr_hugepages", "8").expect("reserve huge pages");
     let modules =
         fs::read_dir("/lib/modules").expect("list the modules").flatten().next().expect("one kernel");
-    let bfq = modules.path().join("bfq.ko");
-    run(&["insmod", &bfq.to_string_lossy()]);
+    for module in ["bfq.ko", "overlay.ko"] {
+        run(&["insmod", &modules.path().join(module).to_string_lossy()]);
+    }
     fs::write("/sys/block/nvme0n1/queue/scheduler", "bfq").expect("choose the scheduler");
     if host.systemd {
         let script = format!("#!/bin/sh\nexec {} --systemd-cgroup \"$@\"\n", host.binary.display());

@@ -15,7 +15,7 @@ use rustix::mount::{
 };
 
 /// Makes the plan's devices; each comes with the index of the source that it takes the place of. None where this caller
-/// may not make nodes: the host's are bound then.
+/// may not make nodes, or the kernel not bind them: the host's are bound then.
 ///
 /// # Errors
 /// The kernel's.
@@ -39,7 +39,11 @@ pub(super) fn make(plan: &Plan, maps: &Maps) -> Result<Vec<(usize, OwnedFd)>> {
                 .map_err(|errno| Error::os(format!("make device {}", device.at), errno.raw_os_error()))?,
         }
         let tree = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        made.push((source, open_tree(&place, &name, tree).map_err(failed)?));
+        match open_tree(&place, &name, tree) {
+            // Before Linux 6.15 nothing is cloned from a mount that is attached nowhere.
+            Err(Errno::INVAL) => return Ok(Vec::new()),
+            opened => made.push((source, opened.map_err(failed)?)),
+        }
     }
     Ok(made)
 }

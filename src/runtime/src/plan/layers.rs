@@ -11,7 +11,7 @@ const OVERLAY: u64 = 0x794c_7630;
 /// Our own work directory, within the one that the engine keeps for such things.
 pub const WORK: &str = "casemate";
 /// Options that say how layers are read, and so must be the same again.
-const KEPT: [&[u8]; 5] = [b"redirect_dir", b"metacopy", b"userxattr", b"volatile", b"context"];
+const KEPT: [&[u8]; 4] = [b"redirect_dir", b"metacopy", b"userxattr", b"context"];
 
 /// The layers of an overlay mount (Documentation/filesystems/overlayfs.rst of the kernel).
 #[derive(Debug, Clone, PartialEq, Eq)]
