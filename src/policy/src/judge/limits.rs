@@ -1,6 +1,6 @@
 //! Limits of the control group: defaults where nothing was asked, ceilings whatever was asked.
 
-use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxPids};
+use oci_spec::runtime::{IOPriorityClass, LinuxCpu, LinuxIOPriorityBuilder, LinuxMemory, LinuxPids};
 
 use super::Case;
 use crate::schema::{Cpus, Size};
@@ -192,11 +192,28 @@ fn bounded(case: &mut Case<'_>) {
 
 fn realtime(case: &mut Case<'_>) {
     use oci_spec::runtime::LinuxSchedulerPolicy::{SchedDeadline, SchedFifo, SchedRr};
-    let scheduler = case.process().and_then(|process| process.scheduler().as_ref());
-    let policy = scheduler.map(|scheduler| *scheduler.policy());
+    let Some(process) = case.process() else { return };
+    let scheduler = process.scheduler().as_ref();
+    let (policy, nice) = (scheduler.map(|s| *s.policy()), scheduler.and_then(|s| *s.nice()).unwrap_or(0));
+    let io = *process.io_priority();
     if let Some(policy @ (SchedFifo | SchedRr | SchedDeadline)) = policy {
         let allowed = "scheduling that gives others their turn";
         let remedy = "limits.unbounded = true";
         case.deny(RULE, "process.scheduler.policy", policy.to_string(), allowed, remedy);
+    }
+    let Some(process) = case.config.spec.process_mut() else { return };
+    if nice < 0
+        && let Some(mut scheduler) = process.scheduler().clone()
+    {
+        scheduler.set_nice(Some(0));
+        process.set_scheduler(Some(scheduler));
+        case.change(RULE, "process.scheduler.nice", nice.to_string(), "0");
+    }
+    let Some(process) = case.config.spec.process_mut() else { return };
+    if let Some(io) = io.filter(|io| io.class() == IOPriorityClass::IoprioClassRt) {
+        let polite = LinuxIOPriorityBuilder::default().class(IOPriorityClass::IoprioClassBe);
+        // Every field has a value, which is all that building asks for.
+        process.set_io_priority(Some(polite.priority(io.priority()).build().unwrap_or_default()));
+        case.change(RULE, "process.ioPriority.class", "IOPRIO_CLASS_RT", "IOPRIO_CLASS_BE");
     }
 }

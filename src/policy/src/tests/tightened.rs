@@ -386,3 +386,16 @@ fn a_caller_without_control_groups() {
     let spec = serde_json::to_value(&admitted.config().spec).unwrap();
     assert_eq!(spec["linux"]["resources"]["pids"]["limit"], 10);
 }
+
+#[test]
+fn nobody_goes_before_everybody() {
+    let asked = || {
+        docker_with(|c| {
+            c["process"]["scheduler"] = json!({"policy": "SCHED_OTHER", "nice": -20});
+            c["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_RT", "priority": 0});
+        })
+    };
+    let (spec, _) = enforced(asked(), &policy("baseline"));
+    assert_eq!(spec["process"]["scheduler"]["nice"], 0);
+    assert_eq!(spec["process"]["ioPriority"]["class"], "IOPRIO_CLASS_BE");
+}
