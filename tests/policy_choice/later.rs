@@ -73,6 +73,11 @@ fn new_limits_are_bounded_by_the_policy_too() {
         bundle.file("resources.json", r#"{"pids": {"limit": 5000}, "unified": {"pids.max": "max"}}"#);
     update(&["--resources", resources.to_str().unwrap()]);
     assert_eq!(pids(), "100");
+    // No swap is a word on both.
+    write(&etc.join("policies/floor.toml"), "extends = \"oci\"\n[limits]\nswap = false\n");
+    write(&etc.join("runtime.toml"), "ceiling = \"floor\"\n");
+    let alone = call(&bundle, &etc, &["update", "--memory-swap", "128m", bundle.id()]);
+    alone.fails_saying(&["linux.resources.memory.swap", "name both"]);
     // As dockerd writes what it leaves alone.
     let zeros =
         r#"{"pids": {"limit": 0}, "memory": {"limit": 0, "swap": 0}, "cpu": {"quota": 0, "period": 0}}"#;

@@ -1,6 +1,6 @@
 //! New limits for a container that is there: bounded by the policy it was made under, as the old ones were.
 
-use casemate_policy::{HostFacts, judge};
+use casemate_policy::{HostFacts, Policy, judge};
 use casemate_spec::{Config, Error, Result};
 use oci_spec::runtime::{Linux, LinuxResources};
 use serde_json::Value;
@@ -39,6 +39,7 @@ pub fn bounded(
     let admitted = judge(config, policy, host)?;
     let linux = admitted.config().spec.linux().as_ref();
     let ruled = linux.and_then(|linux| linux.resources().as_ref()).map_or(Ok(Value::Null), value)?;
+    refuse_swap_alone(policy, &set, &merged, &ruled)?;
     for (section, fields) in RULED {
         let named = fields.iter().any(|field| !at(&set, section, field).is_null());
         for field in fields.iter().filter(|_| named) {
@@ -51,16 +52,30 @@ pub fn bounded(
             }
         }
     }
-    if let Some(files) = set.get_mut("unified").and_then(Value::as_object_mut) {
-        files.retain(|file, _| {
-            let kept = !at(&ruled, "unified", file).is_null();
-            if !kept {
-                log::warn(format_args!("policy {policy}: linux.resources.unified: {file} is left as it is"));
-            }
-            kept
-        });
-    }
+    keep_ruled_files(policy, &mut set, &ruled);
     typed(set)
+}
+
+/// The memory limit of creation may be another than today's, and what is allowed of swap depends on it.
+fn refuse_swap_alone(policy: &Policy, set: &Value, merged: &Value, ruled: &Value) -> Result<()> {
+    let alone = !at(set, "memory", "swap").is_null() && at(set, "memory", "limit").is_null();
+    if alone && at(merged, "memory", "swap") != at(ruled, "memory", "swap") {
+        let why = format!("policy {policy} bounds it by the memory limit, which is not named");
+        return Err(Error::new("linux.resources.memory.swap", why).hint("name both limits"));
+    }
+    Ok(())
+}
+
+/// Files of the unified hierarchy: those that the policy would have taken out stay as they are.
+fn keep_ruled_files(policy: &Policy, set: &mut Value, ruled: &Value) {
+    let Some(files) = set.get_mut("unified").and_then(Value::as_object_mut) else { return };
+    files.retain(|file, _| {
+        let kept = !at(ruled, "unified", file).is_null();
+        if !kept {
+            log::warn(format_args!("policy {policy}: linux.resources.unified: {file} is left as it is"));
+        }
+        kept
+    });
 }
 
 /// Engines write 0 for what they leave as it is.
