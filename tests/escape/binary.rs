@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::time::Duration;
 
 use casemate_tests::{Bundle, Output, install_probe, wait_until};
 
@@ -39,8 +40,12 @@ fn a_program_of_the_hosts_that_enters_is_overwritten() {
     for _ in 0..20 {
         let call = bundle.tool(copy.to_str().expect("printable"), &["-t", &pid, "-m", "-p", "/evil"]);
         call.run();
-        if fs::read(&copy).expect("read the copy") != before {
-            return;
+        // Nobody can write to it before the process has ended; then at once, or this time not at all.
+        for _ in 0..20 {
+            if fs::read(&copy).expect("read the copy") != before {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
     panic!("the attack does not work: {}", output.stdout());

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use casemate_tests::json;
 
-use crate::attack::{FROM_HARDENED, Fate, fate, permissive, table};
+use crate::attack::{FROM_BASELINE, FROM_HARDENED, Fate, fate, permissive, table};
 
 fn bomb(expected: [Fate; 4], script: &str, change: impl Fn(&mut serde_json::Value)) {
     table(expected, |policy| {
@@ -106,11 +106,11 @@ fn swap() {
 #[test]
 fn priority_over_the_host() {
     let ask = "[ $(cut -d' ' -f19 /proc/self/stat) -lt 0 ] && echo won; echo tried";
-    bomb(FROM_HARDENED, ask, |c| {
+    bomb(FROM_BASELINE, ask, |c| {
         c["process"]["scheduler"] = json!({"policy": "SCHED_OTHER", "nice": -20});
     });
     let ask = "ionice -p $$ | grep -q realtime && echo won; echo tried";
-    bomb(FROM_HARDENED, ask, |c| {
+    bomb(FROM_BASELINE, ask, |c| {
         c["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_RT", "priority": 0});
     });
 }

@@ -141,7 +141,7 @@ const SCORE: &str = "[ $(cat /proc/self/oom_score_adj) -lt 0 ] && echo won";
 #[test]
 fn its_own_limits_lifted() {
     let lift = "for f in /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max; do \
-                echo max 2>/dev/null >$f && [ $(cat $f) = max ] && echo won; done";
+                [ -e $f ] && echo max 2>/dev/null >$f && [ $(cat $f) = max ] && echo won; done";
     script(FROM_BASELINE, lift, |bundle| {
         bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "rw"]);
         bundle.edit(|c| c["linux"]["resources"] = json!({"pids": {"limit": 50}}));

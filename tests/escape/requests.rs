@@ -14,6 +14,9 @@ fn namespaces_shared_with_the_host() {
         let expected = [Fate::Succeeds, Fate::Succeeds, Fate::Denied, Fate::Denied];
         script(expected, "echo won", |bundle| {
             bundle.without_namespace(kind);
+            bundle.edit(|c| {
+                c.as_object_mut().expect("an object").remove("hostname");
+            });
         });
     }
     script(REFUSED, "echo won", |bundle| {
@@ -58,8 +61,7 @@ fn ids_that_climb() {
             names
         };
         let before = beside(&bundle);
-        for id in ["..", "../escaped", "a/../../escaped", "/tmp/escaped", "", ".", "a/b", "-x", "a\nb", "ä"]
-        {
+        for id in ["..", "../escaped", "a/../../escaped", "/tmp/escaped", "", ".", "a/b", "a\nb", "ä"] {
             for verb in ["create", "run"] {
                 let output = bundle.command([verb, "--", id]).run();
                 assert!(!output.success(), "{policy}: {verb} {id:?}: {output}");

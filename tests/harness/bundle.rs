@@ -299,7 +299,10 @@ impl Bundle {
         let Ok(entries) = fs::read_dir(self.state_dir()) else { return };
         for id in entries.flatten().filter_map(|e| e.file_name().into_string().ok()) {
             if id.contains(&self.id) {
-                self.command(["delete", "--force", &id]).run();
+                let output = self.command(["delete", "--force", &id]).run();
+                if !output.success() {
+                    eprintln!("{output}");
+                }
             }
         }
     }
