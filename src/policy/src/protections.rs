@@ -139,21 +139,36 @@ fn landlock(host: &HostFacts, confinement: Option<&Confinement>) -> String {
     let Some(rules) = confinement.and_then(|confinement| confinement.landlock.as_ref()) else {
         return "none".to_owned();
     };
-    if host.landlock_abi == 0 {
+    let abi = host.landlock_abi;
+    if abi == 0 {
         return "none: the kernel has no Landlock".to_owned();
     }
+    // What is asked, the ABI that brought it (landlock(7)), and how it reads in force.
+    let ports =
+        |what: &str, ports: &Option<Vec<u16>>| ports.as_ref().map(|ports| format!("TCP {what} {ports:?}"));
+    let scope = |on: bool, what: &str| on.then(|| format!("no {what} outside"));
+    let parts = [
+        (3, "truncation", Some(String::new())),
+        (4, "TCP bind", ports("bind", &rules.bind_tcp)),
+        (4, "TCP connect", ports("connect", &rules.connect_tcp)),
+        (5, "ioctl of devices", Some(String::new())),
+        (6, "abstract sockets", scope(rules.scope_abstract_sockets, "abstract sockets")),
+        (6, "signals", scope(rules.scope_signals, "signals")),
+    ];
     let mut text = format!("writes beneath {}", rules.writable.join(" "));
     if rules.write_xor_execute {
         text.push_str("; nothing writable is executed");
     }
-    for (what, ports) in [("bind", &rules.bind_tcp), ("connect", &rules.connect_tcp)] {
-        if let Some(ports) = ports {
-            text.push_str(&format!("; TCP {what} {ports:?}"));
+    let mut lacking = Vec::new();
+    for (needs, name, shown) in parts {
+        match shown {
+            Some(_) if abi < needs => lacking.push(format!("{name} (ABI {needs})")),
+            Some(shown) if !shown.is_empty() => text.push_str(&format!("; {shown}")),
+            _ => {}
         }
     }
-    let scopes = [(rules.scope_abstract_sockets, "abstract sockets"), (rules.scope_signals, "signals")];
-    for (_, name) in scopes.iter().filter(|(on, _)| *on && host.landlock_abi >= 6) {
-        text.push_str(&format!("; no {name} outside"));
+    if !lacking.is_empty() {
+        text.push_str(&format!("; not restricted by this kernel's ABI {abi}: {}", lacking.join(", ")));
     }
     text
 }

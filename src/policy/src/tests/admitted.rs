@@ -96,6 +96,24 @@ fn the_report_has_a_row_for_every_protection() {
     assert_eq!(row.enforced, "none: the kernel has no Landlock");
 }
 
+/// What an older kernel lacks is said, not left out.
+#[test]
+fn the_report_says_what_the_kernel_lacks() {
+    let row = |abi: u32, policy: &Policy| {
+        let facts = HostFacts { landlock_abi: abi, ..host() };
+        let admitted = judge(config(&docker()), policy, &facts).unwrap();
+        let rows = admitted.protections().iter();
+        rows.filter(|row| row.name == "landlock").map(|row| row.enforced.clone()).collect::<String>()
+    };
+    let open = written("extends = \"baseline\"\nlandlock.bind_tcp = [80]");
+    assert_eq!(row(7, &open), "writes beneath /; TCP bind [80]; no abstract sockets outside");
+    assert_eq!(
+        row(2, &open),
+        "writes beneath /; not restricted by this kernel's ABI 2: truncation (ABI 3), TCP bind (ABI 4), \
+         ioctl of devices (ABI 5), abstract sockets (ABI 6)"
+    );
+}
+
 #[test]
 fn grades_follow_the_policies() {
     let graded = |name: &str, text: &str| grade(&judge(parsed(text), &policy(name), &host()).unwrap());

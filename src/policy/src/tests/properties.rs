@@ -127,7 +127,7 @@ fn ok<T, E: std::fmt::Display>(result: Result<T, E>) -> Result<T, TestCaseError>
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(400), ..ProptestConfig::default() })]
 
     #[test]
     fn judging_twice_is_judging_once(asked in asked(), policy in any_policy(), facts in facts()) {
