@@ -206,7 +206,7 @@ fn the_host_is_refused_in_words(docker: &Docker) {
         (&["--net", "host"][..], "network"),
         (&["--pid", "host"], "pid"),
         (&["--ipc", "host"], "ipc"),
-        (&["-v", "/:/host"], "/host"),
+        (&["-v", "/:/host"], "\"/\" of the host"),
         (&["-v", "/proc:/host-proc"], "/proc"),
         (&["-v", "/var/run/docker.sock:/var/run/docker.sock"], "docker.sock"),
         (&["--privileged"], "hardened"),

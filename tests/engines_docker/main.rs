@@ -38,22 +38,37 @@ fn docker_with_casemate() {
 
 #[test]
 fn userns_remap_with_runc() {
-    daemon::userns_remap("runc");
+    daemon::userns_remap(EngineRuntime::find("runc"), &[]);
 }
 
 #[test]
 fn userns_remap_with_casemate() {
-    daemon::userns_remap("casemate");
+    daemon::userns_remap(EngineRuntime::find("casemate"), &[]);
+}
+
+#[test]
+fn userns_remap_under_baseline() {
+    daemon::userns_remap(EngineRuntime::under("baseline"), policies::NOT_REMAPPED);
+}
+
+#[test]
+fn userns_remap_under_hardened() {
+    daemon::userns_remap(EngineRuntime::untold(), policies::NOT_REMAPPED);
 }
 
 #[test]
 fn live_restore_with_runc() {
-    daemon::live_restore("runc");
+    daemon::live_restore(EngineRuntime::find("runc"));
 }
 
 #[test]
 fn live_restore_with_casemate() {
-    daemon::live_restore("casemate");
+    daemon::live_restore(EngineRuntime::find("casemate"));
+}
+
+#[test]
+fn live_restore_under_hardened() {
+    daemon::live_restore(EngineRuntime::untold());
 }
 
 #[test]

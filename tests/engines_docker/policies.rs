@@ -48,3 +48,9 @@ pub const NOT_UNDER_HARDENED: &[(&str, &str)] = &[
     ("uts_host", HOST),
     ("all_of_the_host", HOST),
 ];
+
+/// A daemon with ids of its own for containers: they are kept, and root of the host is still not given.
+pub const NOT_REMAPPED: &[(&str, &str)] = &[
+    ("network_is_administered", NEW_CAPABILITY),
+    ("users_of_the_host_on_request", "asks for the host's ids"),
+];

@@ -32,7 +32,7 @@ const CAPABILITIES: [&str; 14] = [
 /// One container of the image.
 pub struct SoftwareBundle {
     overlay: Option<PathBuf>,
-    log: Option<PathBuf>,
+    output: Option<Output>,
     bundle: Bundle,
 }
 
@@ -50,19 +50,21 @@ impl SoftwareBundle {
         let overlay = writable.then(|| overlay(bundle.dir()));
         let path = overlay.clone().unwrap_or_else(root);
         bundle.edit(|c| c["root"]["path"] = json!(path));
-        Self { overlay, log: None, bundle }
+        Self { overlay, output: None, bundle }
     }
 
     /// `run --detach`, with its output kept.
-    pub fn run_detached(&mut self) -> Output {
-        let output = self.bundle.run_detached();
-        self.log = Some(output.stdout_path().to_owned());
-        output
+    ///
+    /// # Panics
+    /// When it fails.
+    #[track_caller]
+    pub fn run_detached(&mut self) {
+        self.output = Some(self.bundle.run_detached().ok());
     }
 
-    /// What a detached one has written to its standard output.
+    /// What a detached one has written so far.
     pub fn log(&self) -> String {
-        self.log.as_ref().and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default()
+        self.output.as_ref().map(|output| output.stdout() + &output.stderr()).unwrap_or_default()
     }
 }
 

@@ -102,7 +102,7 @@ impl Host {
             }
             None => {
                 let mut bundle = SoftwareBundle::new(program, self.policy, relaxed, false);
-                bundle.run_detached().ok();
+                bundle.run_detached();
                 Some(bundle)
             }
         };
@@ -196,12 +196,22 @@ impl Service<'_> {
                 return;
             }
             assert!(
-                std::time::Instant::now() < until,
+                self.runs() && std::time::Instant::now() < until,
                 "{} does not answer: {done:?}\n{}",
                 self.name,
                 self.log()
             );
             std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn runs(&self) -> bool {
+        match (&self.bundle, &self.host.docker) {
+            (Some(bundle), _) => bundle.status() == "running",
+            (None, Some(docker)) => {
+                docker.ok(&["inspect", "--format", "{{.State.Running}}", &self.name]) == "true"
+            }
+            (None, None) => false,
         }
     }
 
