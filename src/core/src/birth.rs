@@ -317,21 +317,6 @@ fn raise_limits(pid: Pid, limits: &[Limit]) -> Result<(), Failure> {
 }
 
 impl Newborn {
-    /// Lets the child go on now that its id maps are written.
-    pub fn go(&self) -> Result<(), Failure> {
-        self.say(Record::Go)
-    }
-
-    /// Waits until the root filesystem is set up; hooks may run then.
-    pub fn housed(&self) -> Result<(), Failure> {
-        self.expect(Record::Housed)
-    }
-
-    /// Lets the child enter its root.
-    pub fn proceed(&self) -> Result<(), Failure> {
-        self.say(Record::Proceed)
-    }
-
     /// Waits until the child waits to be started.
     pub fn ready(self) -> Result<Ready, Failure> {
         self.expect(Record::Ready)?;
@@ -343,7 +328,8 @@ impl Newborn {
         follow(&self.parents.channel, on_listener)
     }
 
-    fn say(&self, record: Record) -> Result<(), Failure> {
+    /// Lets the child go on: now that its id maps are written (`Go`), or into its root (`Proceed`).
+    pub fn say(&self, record: Record) -> Result<(), Failure> {
         match self.parents.channel.send(record) {
             // It may have died of something that it told before.
             Err(Errno::PIPE) => self.expect(record),
@@ -351,7 +337,8 @@ impl Newborn {
         }
     }
 
-    fn expect(&self, record: Record) -> Result<(), Failure> {
+    /// Waits until the child says so: that the root filesystem is set up and hooks may run (`Housed`).
+    pub fn expect(&self, record: Record) -> Result<(), Failure> {
         expect(&self.parents.channel, record)
     }
 }

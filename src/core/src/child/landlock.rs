@@ -8,7 +8,7 @@ use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, NetPort, PathBeneath,
     Ruleset, RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, RulesetError, Scope,
 };
-use rustix::fs::{FileType, Mode, OFlags, RawDir, openat};
+use rustix::fs::{FileType, Mode, OFlags, RawDir, fcntl_getfl, openat};
 use rustix::io::Errno;
 
 use super::resolve::look;
@@ -52,6 +52,18 @@ pub(super) fn prepare(root: BorrowedFd<'_>, plan: &Landlock) -> Result<RulesetCr
         }
         Err(Errno::NOENT | Errno::NOTDIR) => {}
         Err(errno) => return Err(errno),
+    }
+    for stream in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
+        // What the program was given, a log file for instance, it may open again by name (`/dev/stdout`).
+        let Ok(mode) = fcntl_getfl(stream) else { continue };
+        let given = match mode & OFlags::RWMODE {
+            OFlags::WRONLY => AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev,
+            OFlags::RDWR => read | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev,
+            _read_only => read,
+        };
+        if matches!(super::resolve::kind(stream)?, FileType::RegularFile | FileType::CharacterDevice) {
+            rules = allow(rules, stream, given & all)?;
+        }
     }
     let written = if plan.write_xor_execute { all & !BitFlags::from(AccessFs::Execute) } else { all };
     for at in &plan.writable {

@@ -1,6 +1,5 @@
 //! Mount trees of the host, detached: opened by the parent, or by a child that has the right its parent lacks.
 
-use std::cell::OnceCell;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, CWD, FileType};
@@ -55,7 +54,8 @@ pub(super) fn open_rest(life: &Life<'_>) -> Result<(), Fault> {
         match Tree::open(source) {
             Err(_absent) if source.optional => {}
             Err(errno) => return Err(Stage::Source.fault_at(index, errno)),
-            Ok(opened) => fill(tree, opened),
+            // Only ever done for an empty one.
+            Ok(opened) => drop(tree.get_or_init(|| opened)),
         }
     }
     Ok(())
@@ -65,13 +65,9 @@ pub(super) fn open_rest(life: &Life<'_>) -> Result<(), Fault> {
 pub(super) fn open_joined(plan: &Plan, hands: &Hands) -> Result<(), Fault> {
     for (index, (source, tree)) in plan.sources.iter().zip(&hands.trees).enumerate() {
         if source.instance.is_some() && tree.get().is_none() {
-            fill(tree, Tree::open(source).map_err(|errno| Stage::Source.fault_at(index, errno))?);
+            let opened = Tree::open(source).map_err(|errno| Stage::Source.fault_at(index, errno))?;
+            tree.get_or_init(|| opened);
         }
     }
     Ok(())
-}
-
-fn fill(tree: &OnceCell<Tree>, opened: Tree) {
-    // Only ever called for an empty one.
-    tree.get_or_init(|| opened);
 }

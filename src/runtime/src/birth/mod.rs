@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use casemate_core::birth::{self, Newborn, Outfit, Ready};
 use casemate_core::plan::{House, Maps, Plan};
 use casemate_core::procfs::Proc;
+use casemate_core::report::Record as Word;
 use casemate_core::sys::fds::seal_from;
 use casemate_core::sys::landlock::abi;
 use casemate_policy::{Admitted, Policy, UserNamespace};
@@ -284,10 +285,10 @@ impl Carrier {
             outside::write_maps(&proc, newborn.pid, maps, load.plan)?;
         }
         if load.plan.spaces.maps.is_some() || load.plan.adopted {
-            newborn.go().map_err(failed)?;
+            newborn.say(Word::Go).map_err(failed)?;
         }
         if load.plan.pause_for_hooks {
-            newborn.housed().map_err(failed)?;
+            newborn.expect(Word::Housed).map_err(failed)?;
             for step in &load.plan.house {
                 if let House::NetDevice { name, inside } = step {
                     crate::netdevice::move_into(name, inside, newborn.pid, &proc)?;
@@ -295,7 +296,7 @@ impl Carrier {
             }
             self.hooked = true;
             hooks::run_before_pivot(&load.admitted.config().spec, &self.record)?;
-            newborn.proceed().map_err(failed)?;
+            newborn.say(Word::Proceed).map_err(failed)?;
         }
         Ok(())
     }

@@ -46,7 +46,7 @@ pub(super) fn assemble(layers: &Layers, place: &CStr, maps: &Maps) -> Result<Own
         let layer = mapped(lower, space.as_fd())?;
         match fsconfig_set_fd(context.as_fd(), c"lowerdir+", &layer) {
             // The key, or giving it a descriptor, is not known before Linux 6.13.
-            Err(Errno::INVAL) if open.is_empty() => {
+            Err(Errno::INVAL | Errno::OPNOTSUPP) if open.is_empty() => {
                 return super::overlay_by_path::assemble(layers, place, maps);
             }
             other => other.map_err(failed("add a layer"))?,
