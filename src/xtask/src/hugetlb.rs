@@ -24,7 +24,11 @@ impl OnV1 {
         }
         let place = PathBuf::from("/sys/fs/cgroup/hugetlb");
         fs::create_dir_all(&place).doing(place.display())?;
-        attach(&place)?;
+        if let Err(failure) = attach(&place) {
+            // A folder there looks like a hierarchy to engines.
+            fs::remove_dir(&place).doing(place.display())?;
+            return Err(failure);
+        }
         eprintln!("hugetlb is moved to cgroup v1 for this run: crun refuses a host that has it on v2");
         Ok(Self { place: Some(place) })
     }
