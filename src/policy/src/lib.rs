@@ -28,6 +28,7 @@ pub use confinement::{Confinement, Fallback, Landlock, Missing, UserNamespace};
 pub use facts::HostFacts;
 pub use gate::{Admitted, Denied, judge};
 pub use grade::{Grade, Row, grade};
+pub use judge::host_paths;
 pub use policy::{Builtin, Policy, Sources, builtin_text, load};
 pub use report::{Change, Protection};
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use casemate_spec::Config;
 use oci_spec::runtime::{LinuxNamespaceType, Mount};
 
 use super::{Case, adding, is_bind, plain};
@@ -20,21 +21,33 @@ pub(super) fn apply(case: &mut Case<'_>) {
         return;
     }
     let mut found = Vec::new();
-    if let Some(root) = case.config.spec.root() {
-        check(case, root.path(), "root.path", &mut found);
-    }
-    for (index, mount) in case.config.spec.mounts().iter().flatten().enumerate() {
-        if is_bind(mount) {
-            let source = mount.source().as_deref().unwrap_or(Path::new(""));
-            check(case, source, &format!("mounts[{index}].source"), &mut found);
-        }
-        for layer in layers(mount) {
-            check(case, Path::new(layer), &format!("mounts[{index}].options"), &mut found);
-        }
+    for (field, path) in shown(&case.config) {
+        check(case, path, &field, &mut found);
     }
     for Finding { field, asked, remedy } in found {
         case.deny(RULE, field, asked, "no place of the host from which it can be taken over", remedy);
     }
+}
+
+/// The paths of the host that a configuration shows its container: whoever gathers [`HostFacts`] looks where they lead.
+///
+/// [`HostFacts`]: crate::HostFacts
+pub fn host_paths(config: &Config) -> impl Iterator<Item = &Path> {
+    shown(config).into_iter().map(|(_, path)| path)
+}
+
+/// The same, with the field of each: the root, bind mounts, and the layers of overlays.
+fn shown(config: &Config) -> Vec<(String, &Path)> {
+    let mut all = Vec::new();
+    all.extend(config.spec.root().as_ref().map(|root| ("root.path".to_owned(), root.path().as_path())));
+    for (index, mount) in config.spec.mounts().iter().flatten().enumerate() {
+        if is_bind(mount) {
+            let source = mount.source().as_deref().unwrap_or(Path::new(""));
+            all.push((format!("mounts[{index}].source"), source));
+        }
+        all.extend(layers(mount).map(|layer| (format!("mounts[{index}].options"), Path::new(layer))));
+    }
+    all
 }
 
 /// A denied source.

@@ -126,6 +126,21 @@ fn places_of_the_host_by_detours() {
     one_for(&HostFacts { sources, ..host() }, "mounts", remedy, |c| {
         add_mount(c, bind("/srv/link", "/x", &["bind"]));
     });
+    let links = HostFacts {
+        sources: [("rootfs".into(), "/".into()), ("/l".into(), "/proc".into())].into(),
+        ..host()
+    };
+    for asked in [
+        docker_with(|c| c["root"]["path"] = json!("rootfs")),
+        docker_with(|c| add_mount(c, bind("/l", "/x", &["rbind,ro"]))),
+        docker_with(|c| {
+            add_mount(c, json!({"destination": "/x", "type": "overlay", "options": ["lowerdir=/srv:/l"]}))
+        }),
+    ] {
+        // Whoever looks where links lead is told of each.
+        assert!(host_paths(&asked).any(|path| links.sources.contains_key(path)));
+        assert_eq!(rules_of(&judge(asked, &policy("baseline"), &links).unwrap_err()), ["mounts"]);
+    }
     let denied = |c: Config| rules_of(&judge(c, &policy("baseline"), &host()).unwrap_err()).join(" ");
     let overlay = json!({
         "destination": "/x", "type": "overlay", "source": "overlay",

@@ -50,20 +50,16 @@ fn no_limits(global: &Global, config: &Config) -> Option<String> {
     placement.is_refused().then(|| "no permission on control groups".to_owned())
 }
 
-/// Where the sources of bind mounts lead, for those that lead elsewhere than they say. One that cannot be opened
-/// cannot be mounted either, and the birth will say so.
+/// Where the paths of the host that the container is shown lead, for those that lead elsewhere than they say. One that
+/// cannot be opened cannot be mounted either, and the birth will say so.
 fn sources(config: &Config, bundle: &Path) -> BTreeMap<PathBuf, PathBuf> {
     let mut leads = BTreeMap::new();
-    for mount in config.spec.mounts().iter().flatten() {
-        let mut options = mount.options().iter().flatten();
-        let is_bind = mount.typ().as_deref() == Some("bind")
-            || options.any(|option| matches!(option.as_str(), "bind" | "rbind"));
-        let Some(source) = mount.source().as_ref().filter(|_| is_bind) else { continue };
+    for source in casemate_policy::host_paths(config) {
         let lead = rustix::fs::open(bundle.join(source), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
             .ok()
             .and_then(|opened| descriptor_path(&opened).ok());
         if let Some(lead) = lead.filter(|lead| lead != source) {
-            leads.insert(source.clone(), lead);
+            leads.insert(source.to_owned(), lead);
         }
     }
     leads
