@@ -1,5 +1,6 @@
 //! A bundle: read once, judged once.
 
+use std::collections::BTreeMap;
 use std::ffi::{CString, OsString};
 use std::fs::OpenOptions;
 use std::io::Read;
@@ -29,6 +30,8 @@ pub struct Bundle {
     pub chosen: Chosen,
     /// What the policy would have done, where it is only tried.
     pub tried: Option<Tried>,
+    /// Where sources of bind mounts led when they were judged, for those that lead elsewhere than they say.
+    pub leads: BTreeMap<PathBuf, PathBuf>,
 }
 
 impl Bundle {
@@ -40,8 +43,12 @@ impl Bundle {
         let (path, bytes) = source(path)?;
         let config = casemate_spec::parse(&bytes)?;
         let chosen = choice::choose(global, config.spec.annotations().as_ref())?;
-        let (admitted, tried) = judged(global, &chosen, config, &path)?;
-        Ok(Self { path, bytes, admitted, chosen, tried })
+        for ignored in &config.ignored {
+            log::debug(format_args!("config.json: ignored {ignored}"));
+        }
+        let facts = facts(global, &config, &path);
+        let (admitted, tried) = choice::judged(&chosen, config, &facts)?;
+        Ok(Self { path, bytes, admitted, chosen, tried, leads: facts.sources })
     }
 }
 
@@ -96,27 +103,10 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Judges the configuration of a bundle under the policy that was chosen.
-///
-/// # Errors
-/// Everything that stands against the configuration.
-pub fn judged(
-    global: &Global,
-    chosen: &Chosen,
-    config: Config,
-    bundle: &Path,
-) -> Result<(Admitted, Option<Tried>)> {
-    for ignored in &config.ignored {
-        log::debug(format_args!("config.json: ignored {ignored}"));
-    }
-    let facts = facts(global, &config, bundle);
-    choice::judged(chosen, config, &facts)
-}
-
 /// Judges the configuration of a container that is there, with the ids that it was given then.
 ///
 /// # Errors
-/// As [`judged`].
+/// Everything that stands against the configuration.
 pub fn judged_again(
     global: &Global,
     chosen: &Chosen,

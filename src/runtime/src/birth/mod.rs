@@ -27,7 +27,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
-pub use bundle::{Bundle, facts, judged, judged_again, keep_out_of_reach, source};
+pub use bundle::{Bundle, facts, judged_again, keep_out_of_reach, source};
 pub use failure::explain;
 pub use foreground::{Foreground, follow, window};
 pub use outside::{hand_over_streams, keeps_groups, set_oom_score, write_pid_file};
@@ -79,7 +79,7 @@ pub fn bear(
     console: Option<OwnedFd>,
     bundle: Bundle,
 ) -> Result<Born> {
-    let Bundle { path, bytes, admitted, chosen, .. } = bundle;
+    let Bundle { path, bytes, admitted, chosen, leads, .. } = bundle;
     let spec = &admitted.config().spec;
     let linux = spec.linux().as_ref();
     let rootless = global.is_rootless();
@@ -107,8 +107,9 @@ pub fn bear(
             keep_groups: outside::keeps_groups(linux),
             ids: own,
             landlock_abi: abi(),
+            leads: Some(&leads),
         };
-        let Planned { plan, layers } = plan::plan(&admitted, &context)?;
+        let Planned { plan, layers, held: _held } = plan::plan(&admitted, &context)?;
         let load = Load {
             plan: &plan,
             layers: layers.as_ref(),

@@ -16,8 +16,9 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use super::overlay::{make_work, mapped, namespace, with_mounter};
 use crate::plan::Layers;
 
-/// `CLONE_NEWNS`, and `MS_SLAVE` of linux/mount.h.
+/// `CLONE_NEWNS`, and `MS_PRIVATE` and `MS_SLAVE` of linux/mount.h.
 const MOUNTS: u64 = 0x0002_0000;
+const PRIVATE: u64 = 1 << 18;
 const SLAVE: u64 = 1 << 19;
 
 /// Mounts the overlay at `place` in a mount namespace of its own, and takes it out of there.
@@ -58,7 +59,10 @@ fn mounted(layers: &Layers, place: &CStr, trees: &[(OwnedFd, &CString)]) -> Resu
         rustix::fs::open(c"/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(failed("open /"))?;
     let apart = Change { propagation: SLAVE, recursive: true, ..Change::default() };
     change(root.as_fd(), apart).map_err(failed("cut the mount namespace loose"))?;
+    // A clone is a peer of the mount it was made of: what is laid over one would be laid over the host's too.
+    let alone = Change { propagation: PRIVATE, ..Change::default() };
     for (tree, path) in trees {
+        change(tree.as_fd(), alone).map_err(failed("part a layer from the host's mount"))?;
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
         move_mount(tree, c"", CWD, path.as_c_str(), flags).map_err(|errno| {
             Error::os(format!("lay layer {} over its place", path.to_string_lossy()), errno.raw_os_error())
