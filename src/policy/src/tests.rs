@@ -5,6 +5,7 @@ mod denied;
 mod document;
 mod engines;
 mod generated;
+mod limited;
 mod properties;
 mod tightened;
 
@@ -61,4 +62,10 @@ fn add_mount(value: &mut Value, mount: Value) {
 
 fn bind(source: &str, destination: &str, options: &[&str]) -> Value {
     json!({"destination": destination, "type": "bind", "source": source, "options": options})
+}
+
+/// The spec after judging, as JSON.
+fn enforced(config: Config, policy: &Policy) -> (Value, Vec<Change>) {
+    let admitted = judge(config, policy, &host()).unwrap();
+    (serde_json::to_value(&admitted.config().spec).unwrap(), admitted.changes().to_vec())
 }

@@ -1,6 +1,7 @@
 //! Kernel parameters that a container sets for its namespaces.
 
 use casemate_spec::sysctl_path;
+use oci_spec::runtime::{Capability, LinuxNamespaceType};
 
 use super::{Case, IDS, adding};
 use crate::confinement::UserNamespace;
@@ -12,6 +13,7 @@ const RULE: &str = "sysctl";
 const PING: &str = "net/ipv4/ping_group_range";
 
 pub(super) fn apply(case: &mut Case<'_>) {
+    low_ports(case);
     let asked = case.linux().and_then(|linux| linux.sysctl().as_ref());
     let mut keys: Vec<String> = asked.into_iter().flatten().map(|(key, _)| key.clone()).collect();
     keys.sort();
@@ -27,6 +29,30 @@ pub(super) fn apply(case: &mut Case<'_>) {
             narrow(case, &key, &field);
         }
     }
+}
+
+/// From which port on anybody may bind; the capability below is for those before it.
+const LOW_PORTS: &str = "net/ipv4/ip_unprivileged_port_start";
+
+/// A network made by an engine beforehand belongs to the host's ids, and a capability over the container's own does
+/// not count there. Who keeps the capability keeps the ports: Docker and containerd set the same for every container.
+fn low_ports(case: &mut Case<'_>) {
+    let own = matches!(case.confinement.user_namespace, UserNamespace::Own { .. });
+    let joined = case.namespace(LinuxNamespaceType::Network).is_some_and(|space| space.path().is_some());
+    let hosts = case.is_the_hosts(LinuxNamespaceType::Network);
+    let sets = case.process().and_then(|process| process.capabilities().as_ref());
+    let held = sets.and_then(|sets| sets.bounding().as_ref());
+    let held = held.is_some_and(|held| held.contains(&Capability::NetBindService));
+    let set = case.linux().and_then(|linux| linux.sysctl().as_ref());
+    let set = set.is_some_and(|set| set.keys().any(|key| sysctl_path(key).as_deref() == Some(LOW_PORTS)));
+    let admitted = case.rules.sysctl.admits(|known| known.hold(LOW_PORTS));
+    if !own || !joined || hosts || !held || set || !admitted {
+        return;
+    }
+    let key = LOW_PORTS.replace('/', ".");
+    let field = format!("linux.sysctl[{}]", quoted(&key));
+    case.linux_mut().sysctl_mut().get_or_insert_default().insert(key, "0".to_owned());
+    case.change(RULE, field, "CAP_NET_BIND_SERVICE over a network of other ids", "0");
 }
 
 /// To the ids there are: the kernel refuses others with EINVAL.

@@ -126,8 +126,14 @@ fn ok<T, E: std::fmt::Display>(result: Result<T, E>) -> Result<T, TestCaseError>
     result.map_err(|error| TestCaseError::fail(error.to_string()))
 }
 
+/// A new user namespace without mappings is no configuration by itself: only a policy that has ids to give makes one of
+/// it, which is how judging twice is judging once. All others are compared.
+fn is_whole(asked: &Config, facts: &HostFacts) -> bool {
+    !judge(asked.clone(), &Policy::oci(), facts).is_err_and(|denied| denied.is_malformed())
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(400), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(600), ..ProptestConfig::default() })]
 
     #[test]
     fn judging_twice_is_judging_once(asked in asked(), policy in any_policy(), facts in facts()) {
@@ -152,6 +158,9 @@ proptest! {
 
     #[test]
     fn a_stricter_policy_admits_no_more(asked in asked(), facts in facts()) {
+        if !is_whole(&asked, &facts) {
+            return Ok(());
+        }
         let judged = Policy::BUILTIN.map(|name| judge(asked.clone(), &policy(name), &facts));
         for pair in judged.windows(2) {
             if let Ok(strict) = &pair[0] {
@@ -164,6 +173,9 @@ proptest! {
     fn what_one_refuses_their_meet_refuses(
         asked in asked(), a in any_policy(), b in any_policy(), facts in facts()
     ) {
+        if !is_whole(&asked, &facts) {
+            return Ok(());
+        }
         let Ok(both) = judge(asked.clone(), &a.meet(&b), &facts) else { return Ok(()) };
         for one in [&a, &b] {
             assert_stricter(&both, &ok(judge(asked.clone(), one, &facts))?);
