@@ -35,6 +35,18 @@ static int symbols(const struct operation *o)
 	return address ? 0 : EPERM;
 }
 
+static int addresses(const struct operation *o)
+{
+	FILE *file = fopen("/proc/iomem", "re");
+	unsigned long from, to;
+	if (!file)
+		return errno;
+	while (fscanf(file, " %lx-%lx :%*[^\n]", &from, &to) == 2)
+		if (from || to)
+			return 0;
+	return EPERM;
+}
+
 static int open_write(const struct operation *o)
 {
 	return done(open(o->text, O_WRONLY | O_CLOEXEC));
@@ -46,19 +58,28 @@ static int score(const struct operation *o)
 	return fd < 0 ? errno : done(write(fd, "-1000", 5));
 }
 
+/* Beside v1's hierarchies lies a temporary filesystem, and what is written there limits nobody. */
+static int in_hierarchy(const char *place, int (*attempt)(const char *), const char *name)
+{
+	char path[512];
+	snprintf(path, sizeof(path), "%s/cgroup.procs", place);
+	if (access(path, F_OK))
+		return ENOENT;
+	snprintf(path, sizeof(path), "%s/%s", place, name);
+	return attempt(path);
+}
+
 /* Any one of the hierarchies: a v1 controller's directory, or the one of v2. */
 static int in_cgroups(int (*attempt)(const char *), const char *name)
 {
-	char path[512];
-	snprintf(path, sizeof(path), "/sys/fs/cgroup/%s", name);
-	/* Beside v1's hierarchies it is a temporary filesystem, and what is written there limits nobody. */
-	int answer = access("/sys/fs/cgroup/cgroup.procs", F_OK) ? ENOENT : attempt(path);
+	char place[300];
+	int answer = in_hierarchy("/sys/fs/cgroup", attempt, name);
 	DIR *list = answer ? opendir("/sys/fs/cgroup") : NULL;
 	for (struct dirent *entry; list && answer && (entry = readdir(list));) {
 		if (entry->d_name[0] == '.' || entry->d_type == DT_REG)
 			continue;
-		snprintf(path, sizeof(path), "/sys/fs/cgroup/%s/%s", entry->d_name, name);
-		int other = attempt(path);
+		snprintf(place, sizeof(place), "/sys/fs/cgroup/%s", entry->d_name);
+		int other = in_hierarchy(place, attempt, name);
 		if (!other || answer == ENOENT)
 			answer = other;
 	}
@@ -117,7 +138,7 @@ const struct operation files[] = {
 	{"read:/proc/kmsg", read_some, "/proc/kmsg"},
 	{"read:/proc/timer_list", read_some, "/proc/timer_list"},
 	{"read:/proc/interrupts", read_some, "/proc/interrupts"},
-	{"read:/proc/iomem", read_some, "/proc/iomem"},
+	{"read:/proc/iomem with addresses", addresses},
 	{"read:/proc/vmallocinfo", read_some, "/proc/vmallocinfo"},
 	{"read:/proc/slabinfo", read_some, "/proc/slabinfo"},
 	{"read:/proc/kpagecount", read_some, "/proc/kpagecount"},
