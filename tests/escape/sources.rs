@@ -5,8 +5,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use casemate_tests::json;
+use casemate_tests::{Bundle, json};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::attack::{Fate, NEVER, REFUSED, fate, permissive, script, table};
 
@@ -203,5 +205,39 @@ fn places_for_temporary_files_that_are_links() {
         bundle.assert_clean();
         // To refuse such an image is as good.
         if output.success() { fate(&output) } else { Fate::Stopped }
+    });
+}
+
+/// What is judged is a directory, and what is mounted a moment later is a link: whoever owns the place of a volume may
+/// exchange the two as often as they like.
+#[test]
+fn a_source_that_is_exchanged_meanwhile() {
+    let places = |bundle: &Bundle| (bundle.dir().join("volume"), bundle.dir().join("link"));
+    table([Fate::Succeeds, Fate::Stopped, Fate::Stopped, Fate::Stopped], |policy| {
+        let mut bundle = permissive(&format!("{HOST}; echo tried"));
+        let (volume, link) = places(&bundle);
+        fs::create_dir(&volume).expect("make the volume");
+        symlink("/", &link).expect("make the link");
+        bundle.mount("/host", "bind", volume.to_str().expect("printable"), &["rbind"]);
+        bundle.policy(policy);
+        let stop = AtomicBool::new(false);
+        let fates = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    renameat_with(CWD, &volume, CWD, &link, RenameFlags::EXCHANGE)
+                        .expect("exchange two names");
+                }
+            });
+            let fates: Vec<_> = (0..40).map(|_| fate(&bundle.run())).collect();
+            stop.store(true, Ordering::Relaxed);
+            fates
+        });
+        // Denied when the link was seen; otherwise the directory has to be what is mounted.
+        let tried = fates.iter().filter(|fate| **fate == Fate::Stopped).count();
+        match fates.contains(&Fate::Succeeds) {
+            true => Fate::Succeeds,
+            false if tried > 0 => Fate::Stopped,
+            false => Fate::Untried,
+        }
     });
 }
