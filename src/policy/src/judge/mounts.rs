@@ -125,7 +125,10 @@ fn missing(
         }
     }
     let written = (bind || matches!(kind, "tmpfs" | "overlay" | "ramfs")) && !read_only;
-    if (rule.nosuid_nodev && (view || kind == "devpts") && !bind) || (rule.writable_noexec && written) {
+    // Where every container can write, and no engine's tmpfs is for programs.
+    let dev = kind == "tmpfs" && plain(mount.destination()) == "/dev";
+    if (rule.nosuid_nodev && (view || dev || kind == "devpts") && !bind) || (rule.writable_noexec && written)
+    {
         want(attr::NOEXEC, "noexec", "rnoexec");
     }
     words

@@ -130,7 +130,7 @@ fn mounts_lose_devices_and_set_user_ids() {
     assert_eq!(options("/b"), r#"["bind","ro","nosuid","nodev"]"#);
     assert_eq!(options("/dev/again"), r#"["bind","nosuid"]"#);
     assert_eq!(options("/t"), r#"["exec","nosuid","nodev"]"#);
-    assert_eq!(options("/dev"), r#"["nosuid","strictatime","mode=755","size=65536k"]"#);
+    assert_eq!(options("/dev"), r#"["nosuid","strictatime","mode=755","size=65536k","noexec"]"#);
     assert_eq!(options("/proc"), r#"["nosuid","noexec","nodev"]"#);
 }
 
@@ -185,6 +185,8 @@ fn some_places_are_only_shown() {
     assert_eq!(options("/sys/class", &[]), "rbind,rw,ro,rro");
     assert_eq!(options("/link", &[("/link", "/sys/fs/cgroup")]), "rbind,rw,ro,rro");
     assert_eq!(options("/srv/sys", &[]), "rbind,rw");
+    assert_eq!(options("/etc/cron.d", &[]), "rbind,rw,ro,rro");
+    assert_eq!(options("/etc/letsencrypt", &[]), "rbind,rw");
 }
 
 /// A tmpfs goes where nothing is mounted: neither there, nor above.
