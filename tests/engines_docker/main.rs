@@ -1,5 +1,6 @@
 //! dockerd on top of the runtime: what people type, and what they see.
 
+mod baseline;
 mod confinement;
 mod daemon;
 mod hardened;
@@ -74,7 +75,8 @@ fn live_restore_under_hardened() {
 #[test]
 fn docker_under_baseline() {
     if let Some(runtime) = EngineRuntime::under("baseline") {
-        check(&runtime, &cases_but(TABLES, policies::NOT_UNDER_BASELINE));
+        let everyday = cases_but(TABLES, policies::NOT_UNDER_BASELINE);
+        check(&runtime, &everyday.into_iter().chain(baseline::CASES).collect::<Vec<_>>());
     }
 }
 

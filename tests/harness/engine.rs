@@ -27,6 +27,8 @@ pub struct World {
     dir: PathBuf,
     keeper: Child,
     init: u32,
+    /// Locked as long as the world lives.
+    _alive: fs::File,
 }
 
 static SERIAL: AtomicU32 = AtomicU32::new(0);
@@ -45,6 +47,7 @@ impl World {
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         let dir = PathBuf::from(format!("{PREFIX}{}-{serial}z", std::process::id()));
         let id = dir.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let alive = make_alive(&dir, &id);
         fs::create_dir_all(dir.join("capture")).expect("make the scratch directory");
         fs::create_dir_all(dir.join("var")).expect("make the scratch directory");
         // Its init reaps what engines orphan, since a shell waits for any child. A shared root is what a host
@@ -75,7 +78,7 @@ impl World {
             .process_group(0)
             .spawn()
             .expect("setpriv and unshare (package util-linux)");
-        let mut world = Self { id, dir, keeper, init: 0 };
+        let mut world = Self { id, dir, keeper, init: 0, _alive: alive };
         wait_until("the engine's world is ready", || world.dir.join("ready").exists());
         let children = format!("/proc/{0}/task/{0}/children", world.keeper.id());
         let children = fs::read_to_string(children).expect("read the keeper's children");
@@ -412,13 +415,26 @@ fn run_case<E: Sync>(engine: &E, case: &Case<E>) -> bool {
     passed
 }
 
+/// Makes the scratch directory with a lock in it, which says that its owner lives: its pid may mean nothing to who asks,
+/// in another pid namespace. It gets its name when it is locked.
+fn make_alive(dir: &Path, id: &str) -> fs::File {
+    let unnamed = dir.with_file_name(format!(".{id}"));
+    fs::create_dir_all(&unnamed).expect("make the scratch directory");
+    let alive = fs::File::create(unnamed.join("alive")).expect("make the world's lock");
+    alive.lock().expect("lock the world");
+    fs::rename(&unnamed, dir).expect("name the scratch directory");
+    alive
+}
+
 /// Removes what a test left that was killed before it could.
 fn sweep_the_dead() {
     let entries = fs::read_dir("/tmp").into_iter().flatten().flatten();
     for path in entries.map(|entry| entry.path()) {
         let name = path.to_string_lossy().into_owned();
         let Some(pid) = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()) else { continue };
-        if !Path::new("/proc").join(pid).exists()
+        let locked = fs::File::open(path.join("alive")).is_ok_and(|alive| alive.try_lock().is_err());
+        if !locked
+            && !Path::new("/proc").join(pid).exists()
             && let Some(id) = path.file_name()
         {
             sweep(&id.to_string_lossy(), &path);
