@@ -31,6 +31,7 @@ pub use bundle::{Bundle, facts, judged_again, keep_out_of_reach, source};
 pub use failure::explain;
 pub use foreground::{Foreground, follow, window};
 pub use outside::{hand_over_streams, keeps_groups, set_oom_score, write_pid_file};
+pub use overlay::refresh;
 pub use terminal::Console;
 
 use crate::cgroup::{Cgroup, Layout, Placement, Wish};

@@ -18,11 +18,14 @@ use casemate_spec::{Error, Result};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_fd,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, open_tree,
+    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_reconfigure, fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick,
+    open_tree,
 };
 
+use crate::log;
 use crate::plan::{Layers, Upper};
+use crate::store::Record;
 
 /// Mounts the overlay, attached nowhere yet; `place` is where it is mounted on the host.
 ///
@@ -123,4 +126,26 @@ pub(super) fn with_mounter(maps: &Maps) -> Maps {
         maps.iter().copied().chain([IdMap { inside: next, outside: 0, count: 1 }]).collect()
     };
     Maps { uids: add(&maps.uids), gids: add(&maps.gids) }
+}
+
+/// Has the engine's own mount of the same layers forget what it has looked up: what the container writes to its upper
+/// layer is not told to that mount, and copying, comparing and committing go through it.
+///
+/// Not more than a courtesy to the engine, and so no error: the container itself sees its files in any case.
+pub fn refresh(record: &Record) {
+    // `OVERLAYFS_SUPER_MAGIC`, linux/magic.h.
+    const OVERLAY: u64 = 0x794c_7630;
+    let is_overlay = || {
+        let found = rustix::fs::statfs(&record.rootfs).ok()?;
+        u64::try_from(found.f_type).ok().filter(|kind| *kind == OVERLAY)
+    };
+    if record.ids.is_none() || is_overlay().is_none() {
+        return;
+    }
+    // A remount that changes nothing shrinks the cache (`reconfigure_super` of the kernel).
+    let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_NO_AUTOMOUNT;
+    let done = fspick(CWD, &record.rootfs, flags).and_then(fsconfig_reconfigure);
+    if let Err(errno) = done {
+        log::debug(format_args!("refresh {}: {errno}", record.rootfs.display()));
+    }
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use casemate_spec::{Error, Result};
 
+use crate::birth::refresh;
 use crate::cli::{Global, IdArgs};
 use crate::store::{Root, Status};
 
@@ -20,5 +21,7 @@ pub fn pause(global: &Global, args: &IdArgs) -> Result<ExitCode> {
         Some(cgroup) => cgroup.freeze().map_err(|error| error.within(&args.id))?,
         None => return Err(Error::new(args.id.as_str(), "the container has no control group to freeze")),
     }
+    // Docker pauses what it commits.
+    refresh(container.record());
     Ok(ExitCode::SUCCESS)
 }

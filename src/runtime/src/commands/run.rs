@@ -8,6 +8,7 @@ use super::delete;
 use super::start::give;
 use crate::birth::{
     Born, Bundle, Console, Foreground, Starter, bear, explain, follow, keep_descriptors, keep_out_of_reach,
+    refresh,
 };
 use crate::cli::{Global, RunArgs};
 use crate::store::Root;
@@ -31,6 +32,7 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
     let spec = &admitted.config().spec;
     let pid = ready.pid.as_raw_nonzero().get();
     let mut trouble = None;
+    refresh(&record);
     let started = ready.start(|listener| give(spec, &record, pid, &listener, &mut trouble));
     let pidfd = match started {
         Ok(pidfd) => pidfd,

@@ -11,7 +11,7 @@ use oci_spec::runtime::Spec;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
-use crate::birth::explain;
+use crate::birth::{explain, refresh};
 use crate::cli::{Global, IdArgs};
 use crate::hooks::{self, State};
 use crate::notify;
@@ -38,6 +38,7 @@ pub fn start(global: &Global, args: &IdArgs) -> Result<ExitCode> {
         home.read(CONFIG)?.ok_or_else(|| Error::new("config.json", "the container has lost its copy"))?;
     let spec = casemate_spec::parse(&bytes)?.spec;
     let pid = container.record().init.map_or(0, |init| init.pid);
+    refresh(container.record());
     let connection = connected(home)?;
     let mut trouble = None;
     let started =
