@@ -128,6 +128,20 @@ fn the_hosts_own_trees() {
     }
 }
 
+/// What the host runs by itself, as its root: files keep their owners, so that the container's root may write them.
+#[test]
+fn jobs_and_services_of_the_host() {
+    let plant = "touch /host/.escape && rm /host/.escape && echo won";
+    for source in ["/etc/cron.d", "/etc/systemd", "/etc/pam.d", "/etc/profile.d"] {
+        if fs::exists(source).expect("look") {
+            eprintln!("== {source}");
+            script([Fate::Succeeds, Fate::Stopped, Fate::Denied, Fate::Denied], plant, |bundle| {
+                bundle.mount("/host", "bind", source, &["rbind", "rw"]);
+            });
+        }
+    }
+}
+
 /// Filesystems that show the host, or that parse what a disk says: mounted by the runtime, as the host's root.
 #[test]
 fn filesystems_of_the_kernels() {
