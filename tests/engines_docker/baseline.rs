@@ -31,20 +31,20 @@ fn ids_of_its_own_and_capabilities_of_docker(docker: &Docker) {
 /// looks for it.
 fn what_was_written_is_the_engines(docker: &Docker) {
     let container = docker.sleeper("written", &[]);
-    container.sh("set -e; echo kept >/home/kept; rm /bin/wget; mkdir -p /srv/deep; chown -R user:user /srv");
+    container.sh("set -e; echo kept >/etc/kept; rm /bin/wget; mkdir -p /srv/deep; chown -R user:user /srv");
     let listed = container.does("diff", &[]);
-    for line in ["A /home/kept", "D /bin/wget", "A /srv/deep"] {
+    for line in ["A /etc/kept", "D /bin/wget", "A /srv/deep"] {
         assert!(listed.lines().any(|entry| entry == line), "no {line}: {listed}");
     }
     let back = docker.world().dir().join("written.back");
-    docker.ok(&["cp", "written:/home/kept", &back.to_string_lossy()]);
+    docker.ok(&["cp", "written:/etc/kept", &back.to_string_lossy()]);
     assert_eq!(fs::read_to_string(&back).expect("read the copy"), "kept\n");
     container.does("stop", &["-t", "0"]);
     container.does("start", &[]);
-    assert_eq!(container.sh("cat /home/kept; ls /bin/wget 2>/dev/null; stat -c %U /srv/deep"), "kept\nuser");
+    assert_eq!(container.sh("cat /etc/kept; ls /bin/wget 2>/dev/null; stat -c %U /srv/deep"), "kept\nuser");
     docker.ok(&["commit", "written", "written-image"]);
     let seen =
-        docker.ok(&["run", "--rm", "written-image", "sh", "-c", "cat /home/kept; stat -c %u:%g /srv/deep"]);
+        docker.ok(&["run", "--rm", "written-image", "sh", "-c", "cat /etc/kept; stat -c %u:%g /srv/deep"]);
     assert_eq!(seen, "kept\n1000:1000");
 }
 
