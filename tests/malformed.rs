@@ -193,7 +193,8 @@ fn unknown_properties_are_ignored() {
     });
     let mut bundle = Bundle::sh(&ours(), "echo fine");
     bundle.edit(|c| c["process"]["someday"] = json!(true));
-    let output = bundle.tool(bundle.runtime().path().to_str().unwrap(), &["--debug", "--policy", "oci", "--root"]);
+    let output =
+        bundle.tool(bundle.runtime().path().to_str().unwrap(), &["--debug", "--policy", "oci", "--root"]);
     let output =
         output.arg(bundle.state_dir()).args(["run", bundle.id()]).cwd(&bundle.bundle_dir()).run().ok();
     assert!(output.stderr().contains("process.someday"), "reported at debug level: {output}");
