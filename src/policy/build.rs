@@ -1,4 +1,10 @@
 //! Writes the profiles compiled in as tables of Rust, so that no start of a container parses them.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "runs at build time, on data of this repository"
+)]
 
 use std::fmt::Write as _;
 use std::path::Path;
