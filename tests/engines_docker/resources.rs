@@ -89,7 +89,8 @@ fn pids_limit_holds(docker: &Docker) {
 }
 
 fn out_of_memory_is_reported(docker: &Docker) {
-    let eat = "exec tail /dev/zero";
+    // The shim asks the kernel to be told of such a kill only once the container runs.
+    let eat = "sleep 1; exec tail /dev/zero";
     let container = docker.background("oom", &["-m", "32m", "--memory-swap", "32m"], eat);
     assert_eq!(container.wait(), 137);
     wait_until("the kill is reported", || {
@@ -98,7 +99,7 @@ fn out_of_memory_is_reported(docker: &Docker) {
 }
 
 fn out_of_memory_of_another_process(docker: &Docker) {
-    let script = "tail /dev/zero; echo survived $?; exec sleep 1000";
+    let script = "sleep 1; tail /dev/zero; echo survived $?; exec sleep 1000";
     let container = docker.background("oom-child", &["-m", "32m", "--memory-swap", "32m"], script);
     wait_until("the child was killed", || container.logs().contains("survived 137"));
     assert_eq!(container.inspect("{{.State.Status}}"), "running");
