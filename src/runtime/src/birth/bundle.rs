@@ -1,6 +1,5 @@
 //! A bundle: read once, judged once.
 
-use std::collections::BTreeMap;
 use std::ffi::{CString, OsString};
 use std::fs::OpenOptions;
 use std::io::Read;
@@ -30,8 +29,8 @@ pub struct Bundle {
     pub chosen: Chosen,
     /// What the policy would have done, where it is only tried.
     pub tried: Option<Tried>,
-    /// Where sources of bind mounts led when they were judged, for those that lead elsewhere than they say.
-    pub leads: BTreeMap<PathBuf, PathBuf>,
+    /// What of the host it was judged by.
+    pub facts: HostFacts,
 }
 
 impl Bundle {
@@ -48,7 +47,7 @@ impl Bundle {
         }
         let facts = facts(global, &config, &path);
         let (admitted, tried) = choice::judged(&chosen, config, &facts)?;
-        Ok(Self { path, bytes, admitted, chosen, tried, leads: facts.sources })
+        Ok(Self { path, bytes, admitted, chosen, tried, facts })
     }
 }
 

@@ -9,6 +9,7 @@ mod nodes;
 mod outside;
 mod overlay;
 mod overlay_by_path;
+mod pin;
 mod terminal;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -20,7 +21,7 @@ use casemate_core::procfs::Proc;
 use casemate_core::report::Record as Word;
 use casemate_core::sys::fds::seal_from;
 use casemate_core::sys::landlock::abi;
-use casemate_policy::{Admitted, Policy, UserNamespace};
+use casemate_policy::{Admitted, HostFacts, Policy, UserNamespace};
 use casemate_spec::{ContainerId, Error, Result};
 use oci_spec::runtime::LinuxResources;
 use rustix::io::Errno;
@@ -32,6 +33,7 @@ pub use failure::explain;
 pub use foreground::{Foreground, follow, window};
 pub use outside::{hand_over_streams, keeps_groups, set_oom_score, write_pid_file};
 pub use overlay::refresh;
+use pin::Pinned;
 pub use terminal::Console;
 
 use crate::cgroup::{Cgroup, Layout, Placement, Wish};
@@ -80,7 +82,7 @@ pub fn bear(
     console: Option<OwnedFd>,
     bundle: Bundle,
 ) -> Result<Born> {
-    let Bundle { path, bytes, admitted, chosen, leads, .. } = bundle;
+    let Bundle { path, bytes, admitted, chosen, facts, .. } = bundle;
     let spec = &admitted.config().spec;
     let linux = spec.linux().as_ref();
     let rootless = global.is_rootless();
@@ -108,12 +110,14 @@ pub fn bear(
             keep_groups: outside::keeps_groups(linux),
             ids: own,
             landlock_abi: abi(),
-            leads: Some(&leads),
         };
-        let Planned { plan, layers, held: _held } = plan::plan(&admitted, &context)?;
+        let Planned { plan, layers } = plan::plan(&admitted, &context)?;
         let load = Load {
             plan: &plan,
             layers: layers.as_ref(),
+            bundle: &path,
+            // The bundle to the letter was not judged: what its paths lead to is its writer's matter.
+            facts: (!chosen.enforced().is_as_asked()).then_some(&facts),
             placement: &placement,
             resources: linux.and_then(|linux| linux.resources().as_ref()),
             admitted: &admitted,
@@ -179,6 +183,9 @@ pub fn has_own_ids(admitted: &Admitted) -> bool {
 struct Load<'a> {
     plan: &'a Plan,
     layers: Option<&'a Layers>,
+    bundle: &'a Path,
+    /// What the verdict rests on; none where there was none.
+    facts: Option<&'a HostFacts>,
     placement: &'a Placement,
     resources: Option<&'a LinuxResources>,
     admitted: &'a Admitted,
@@ -189,9 +196,9 @@ struct Load<'a> {
 }
 
 /// What only the host's root can make for a container that will not have its ids.
-fn made_beforehand(load: &Load<'_>, maps: &Maps) -> Result<Vec<(usize, OwnedFd)>> {
+fn made_beforehand(load: &Load<'_>, pinned: &Pinned, maps: &Maps) -> Result<Vec<(usize, OwnedFd)>> {
     let mut made = nodes::make(load.plan, maps)?;
-    made.extend(joined_proc::make(load.plan)?);
+    made.extend(joined_proc::make(&pinned.plan)?);
     if let (Some(layers), Some(root)) = (load.layers, load.plan.sources.first()) {
         made.push((0, overlay::assemble(layers, &root.path, maps)?));
     }
@@ -230,8 +237,13 @@ impl Carrier {
         if let (Some(maps), Some(_range)) = (&load.plan.spaces.maps, &self.record.ids) {
             outside::hand_over_streams(maps, load.plan.process.identity.uid)?;
         }
+        let spec = &load.admitted.config().spec;
+        let pinned = match load.facts {
+            Some(facts) => Pinned::judged(load.plan, spec, facts, load.bundle)?,
+            None => Pinned::nothing(load.plan),
+        };
         let made = match (&load.plan.spaces.maps, &self.record.ids) {
-            (Some(maps), Some(_own)) => made_beforehand(load, maps)?,
+            (Some(maps), Some(_own)) => made_beforehand(load, &pinned, maps)?,
             _ => Vec::new(),
         };
         let mut outfit = Outfit {
@@ -247,7 +259,8 @@ impl Carrier {
             outfit.listener = Some(listener(&self.home)?);
             outfit.held.push(self.home.make_waiting()?);
         }
-        let newborn = birth::create(load.plan, outfit).map_err(|failure| explain(load.plan, failure))?;
+        let newborn = birth::create(&pinned.plan, outfit)
+            .map_err(|failure| explain(load.plan, pinned.named(load.plan, failure)))?;
         self.newborn =
             Some(rustix::io::fcntl_dupfd_cloexec(&newborn.pidfd, 0).map_err(os("duplicate pidfd"))?);
         let pid = newborn.pid.as_raw_nonzero().get();

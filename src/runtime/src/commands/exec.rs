@@ -128,7 +128,6 @@ fn visit_plan(admitted: &Admitted, record: &Record, args: &ExecArgs) -> Result<P
         keep_groups: crate::birth::keeps_groups(spec.linux().as_ref()),
         ids: record.ids.as_ref().map(|ids| ids.first),
         landlock_abi: abi(),
-        leads: None,
     };
     plan::visit(spec, admitted.confinement(), &context)
 }

@@ -44,7 +44,6 @@ pub fn plan(global: &Global, args: &PlanArgs) -> Result<ExitCode> {
         // Which range it will be is known at create only.
         ids: has_own_ids(&bundle.admitted).then_some(bundle.chosen.host.ids.base),
         landlock_abi: abi(),
-        leads: None,
     };
     let planned = plan::plan(&bundle.admitted, &context)?;
     let mut text = String::new();

@@ -98,7 +98,6 @@ fn words(spec: &Spec, container: &Container, failure: Failure) -> Error {
         keep_groups: false,
         ids: None,
         landlock_abi: 0,
-        leads: None,
     };
     plan::visit(spec, &Confinement::default(), &context)
         .map_or_else(|error| error, |plan| explain(&plan, failure))

@@ -11,8 +11,6 @@ mod spaces;
 mod text;
 mod words;
 
-use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use casemate_core::plan::{
@@ -59,9 +57,6 @@ pub struct Context<'a> {
     pub ids: Option<u32>,
     /// The kernel's Landlock ABI; 0 where there is none.
     pub landlock_abi: u32,
-    /// Where sources of bind mounts led when they were judged, for those that lead elsewhere than they say: that is what
-    /// is bound, whatever lies on the way by then. None to have them looked up when they are bound.
-    pub leads: Option<&'a BTreeMap<PathBuf, PathBuf>>,
 }
 
 /// The absolute path of the root filesystem.
@@ -91,8 +86,6 @@ pub struct Planned {
     pub plan: Plan,
     /// The root filesystem's layers, where it is an overlay mount that is to be assembled anew.
     pub layers: Option<Layers>,
-    /// Open as long as the plan's sources are to be opened: some refer to it.
-    pub held: Vec<OwnedFd>,
 }
 
 /// Whether an overlay mount is at `root` that can be assembled anew.
@@ -114,13 +107,8 @@ pub fn plan(admitted: &Admitted, context: &Context<'_>) -> Result<Planned> {
     let oci = spec.process().as_ref().ok_or_else(|| Error::new("config.json: process", "missing"))?;
     refuse_intel_rdt(linux)?;
     let spaces = spaces::spaces(linux, context.ids)?;
-    let mut building = Building {
-        house: Vec::new(),
-        sources: Vec::new(),
-        own: own_maps(context, &spaces),
-        layers: None,
-        held: Vec::new(),
-    };
+    let mut building =
+        Building { house: Vec::new(), sources: Vec::new(), own: own_maps(context, &spaces), layers: None };
     let enter = building.root(spec, context, spaces.makes(Space::Mount), spaces.joins(Space::Mount))?;
     if spaces.makes(Space::Mount) {
         let user = spaces.has_user();
@@ -162,7 +150,7 @@ pub fn plan(admitted: &Admitted, context: &Context<'_>) -> Result<Planned> {
         house: building.house,
         enter,
     };
-    Ok(Planned { plan, layers: building.layers, held: building.held })
+    Ok(Planned { plan, layers: building.layers })
 }
 
 /// Cache and memory bandwidth allocation is a feature of processors that this project cannot test on.
@@ -213,8 +201,6 @@ struct Building {
     /// Set where the container has ids of its own that its files on the host do not have.
     own: Option<Maps>,
     layers: Option<Layers>,
-    /// What sources refer to by number.
-    held: Vec<OwnedFd>,
 }
 
 impl Building {

@@ -1,7 +1,6 @@
 //! The configuration's mounts as steps.
 
 use std::ffi::CString;
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use casemate_core::plan::{From, House, Maps, Mount, Source, Space, Spaces};
@@ -9,8 +8,6 @@ use casemate_core::sys::mount::Change;
 use casemate_spec::mount::{Bind, MountOptions};
 use casemate_spec::{Error, Result};
 use oci_spec::runtime::{Mount as OciMount, Spec};
-
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 
 use super::spaces::id_maps;
 use super::text::{c_string, place};
@@ -116,9 +113,8 @@ impl Building {
             };
         // A range of its own: the files keep their owners inside, where their filesystem lets them.
         let kept = idmap.is_none() && self.own.is_some();
-        let path = self.judged_source(oci, &path, context)?;
         let index = self.source(Source {
-            path,
+            path: c_string(&path.to_string_lossy())?,
             recursive: bind == Bind::Recursive,
             idmap: idmap.or_else(|| self.own.clone()),
             idmap_recursive: kept || options.idmap.is_some_and(|idmap| idmap.recursive),
@@ -126,23 +122,6 @@ impl Building {
             ..plain_source()
         });
         Ok(From::Tree(index))
-    }
-
-    /// The source that was judged: whoever owns a directory on the way could by now have put a link there, and lead
-    /// elsewhere.
-    fn judged_source(&mut self, oci: &OciMount, path: &Path, context: &Context<'_>) -> Result<CString> {
-        let lead = oci.source().as_ref().and_then(|source| context.leads?.get(source));
-        if context.leads.is_none() || self.own.is_none() {
-            return c_string(&path.to_string_lossy());
-        }
-        let judged = lead.map_or(path, PathBuf::as_path);
-        let resolve = ResolveFlags::NO_SYMLINKS;
-        let opened = openat2(CWD, judged, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve).map_err(
-            |errno| Error::os(format!("open mount source {}", judged.display()), errno.raw_os_error()),
-        )?;
-        let named = c_string(&format!("/proc/self/fd/{}", opened.as_raw_fd()))?;
-        self.held.push(opened);
-        Ok(named)
     }
 
     /// sysfs shows a network namespace and may be mounted only by its owner: without one, the host's is bound.
