@@ -4,30 +4,12 @@ use std::fs;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-use casemate_tests::{Bundle, Output, json, ours};
+use casemate_tests::{Bundle, DOCKER_CAPABILITIES, Output, json, ours};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::host::Program;
 use crate::relaxed::Relaxation;
 use crate::root;
-
-/// What Docker gives unless it is told otherwise.
-const CAPABILITIES: [&str; 14] = [
-    "CAP_AUDIT_WRITE",
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_MKNOD",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_RAW",
-    "CAP_SETFCAP",
-    "CAP_SETGID",
-    "CAP_SETPCAP",
-    "CAP_SETUID",
-    "CAP_SYS_CHROOT",
-];
 
 /// One container of the image.
 pub struct SoftwareBundle {
@@ -103,7 +85,7 @@ fn overlay(dir: &Path) -> PathBuf {
 }
 
 fn configure(bundle: &mut Bundle, program: Program<'_>, terminal: bool) {
-    bundle.capabilities(&CAPABILITIES).args(program.command);
+    bundle.capabilities(&DOCKER_CAPABILITIES).args(program.command);
     let plain = ["nosuid", "noexec", "nodev"];
     bundle.mount(
         "/dev/pts",

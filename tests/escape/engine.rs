@@ -1,28 +1,10 @@
 //! The configuration that dockerd hands to a runtime for `docker run IMAGE`.
 
-use casemate_tests::{Bundle, Hierarchy, Value, json};
-
-/// What a container has that was asked for no particular capabilities.
-pub const CAPABILITIES: [&str; 14] = [
-    "CAP_AUDIT_WRITE",
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_MKNOD",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_RAW",
-    "CAP_SETFCAP",
-    "CAP_SETGID",
-    "CAP_SETPCAP",
-    "CAP_SETUID",
-    "CAP_SYS_CHROOT",
-];
+use casemate_tests::{Bundle, DOCKER_CAPABILITIES, Hierarchy, Value, json};
 
 /// Makes a bundle one of dockerd's, filter included.
 pub fn as_docker(bundle: &mut Bundle) {
-    bundle.capabilities(&CAPABILITIES);
+    bundle.capabilities(&DOCKER_CAPABILITIES);
     bundle.edit(|c| {
         c["process"]["noNewPrivileges"] = json!(false);
         c["mounts"] = mounts();
@@ -117,7 +99,7 @@ fn applies(rule: &Value) -> bool {
         let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
         let mut found: Vec<bool> = listed("caps")
             .iter()
-            .map(|name| CAPABILITIES.contains(&name.as_str().unwrap_or_default()))
+            .map(|name| DOCKER_CAPABILITIES.contains(&name.as_str().unwrap_or_default()))
             .collect();
         found.extend((!listed("arches").is_empty()).then(|| listed("arches").contains(&json!(arch))));
         found.extend(condition["minKernel"].as_str().map(|_| true));

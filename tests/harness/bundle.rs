@@ -323,6 +323,24 @@ impl Drop for Bundle {
     }
 }
 
+/// What dockerd gives a container that was asked for no particular capabilities.
+pub const DOCKER_CAPABILITIES: [&str; 14] = [
+    "CAP_AUDIT_WRITE",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_MKNOD",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_RAW",
+    "CAP_SETFCAP",
+    "CAP_SETGID",
+    "CAP_SETPCAP",
+    "CAP_SETUID",
+    "CAP_SYS_CHROOT",
+];
+
 /// A configuration in which little is set: proc, a tmpfs on `/dev`, new pid, mount, ipc, uts and network namespaces.
 pub fn base_config(id: &str) -> Value {
     json!({

@@ -25,7 +25,7 @@ mod runtime;
 mod skip;
 mod terminal;
 
-pub use bundle::{Bundle, base_config};
+pub use bundle::{Bundle, DOCKER_CAPABILITIES, base_config};
 pub use cgroups::{Cgroups, Hierarchy};
 pub use engine_runtime::EngineRuntime;
 pub use invocation::{Invocation, Output, Running, wait_until};

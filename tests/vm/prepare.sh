@@ -24,31 +24,31 @@ if [ -f "$dir/root.ext4" ] && [ "$(cat "$dir/key" 2>/dev/null)" = "$key" ]; then
 fi
 [ "$(id -u)" = 0 ] || { echo "prepare.sh: making the image needs root" >&2; exit 1; }
 
-rm -rf "$dir/work" "$dir/key"
-mkdir -p "$dir/work/root" "$dir/work/kernel" "$dir/debs/partial"
-cd "$dir/work"
+rm -rf "$dir/build" "$dir/key"
+mkdir -p "$dir/build/root" "$dir/build/kernel" "$dir/debs/partial"
+cd "$dir/build"
 : >no-packages-installed
 
 download() {
-    apt-get -q -y -o Dir::State::status="$dir/work/no-packages-installed" -o Dir::Cache::archives="$dir/debs" \
+    apt-get -q -y -o Dir::State::status="$dir/build/no-packages-installed" -o Dir::Cache::archives="$dir/debs" \
         -o Debug::NoLocking=1 -o APT::Sandbox::User=root -o DPkg::Lock::Timeout=300 \
-        --no-install-recommends --download-only install "$@" >"$dir/work/apt.log" 2>&1
+        --no-install-recommends --download-only install "$@" >"$dir/build/apt.log" 2>&1
 }
 
 # A fresh machine has no package lists, or stale ones.
 fetch() {
     download $packages && return
     apt-get -q update >/dev/null 2>&1 || true
-    download $packages || { cat "$dir/work/apt.log" >&2; exit 1; }
+    download $packages || { cat "$dir/build/apt.log" >&2; exit 1; }
 }
 
 fetch
 image_package=$(apt-cache depends linux-image-cloud-amd64 | awk '$1 == "Depends:" && $2 ~ /^linux-image-/ {print $2; exit}')
-(cd "$dir/work/kernel" && apt-get -q -o APT::Sandbox::User=root download "$image_package" >"$dir/work/apt.log" 2>&1) ||
-    { cat "$dir/work/apt.log" >&2; exit 1; }
+(cd "$dir/build/kernel" && apt-get -q -o APT::Sandbox::User=root download "$image_package" >"$dir/build/apt.log" 2>&1) ||
+    { cat "$dir/build/apt.log" >&2; exit 1; }
 
 # Debian's packages still name /bin and /lib; the merged layout has to be there before they arrive.
-root=$dir/work/root
+root=$dir/build/root
 for top in bin sbin lib; do
     mkdir -p "$root/usr/$top"
     ln -s "usr/$top" "$root/$top"
@@ -100,5 +100,5 @@ mkfs.ext4 -q -F -E lazy_itable_init=1 -O ^has_journal -d "$root" root.ext4 "$((s
 mv "kernel/boot/vmlinuz-$modules" "$dir/vmlinuz"
 mv root.ext4 "$dir/root.ext4"
 cd /
-rm -rf "$dir/work"
+rm -rf "$dir/build"
 echo "$key" >"$dir/key"

@@ -319,7 +319,7 @@ fn raise_limits(pid: Pid, limits: &[Limit]) -> Result<(), Failure> {
 impl Newborn {
     /// Waits until the child waits to be started.
     pub fn ready(self) -> Result<Ready, Failure> {
-        self.expect(Record::Ready)?;
+        self.hear(Record::Ready)?;
         Ok(Ready { pid: self.pid, pidfd: self.pidfd, parents: self.parents })
     }
 
@@ -332,13 +332,13 @@ impl Newborn {
     pub fn say(&self, record: Record) -> Result<(), Failure> {
         match self.parents.channel.send(record) {
             // It may have died of something that it told before.
-            Err(Errno::PIPE) => self.expect(record),
+            Err(Errno::PIPE) => self.hear(record),
             other => other.map_err(host("talk to the new process")),
         }
     }
 
     /// Waits until the child says so: that the root filesystem is set up and hooks may run (`Housed`).
-    pub fn expect(&self, record: Record) -> Result<(), Failure> {
+    pub fn hear(&self, record: Record) -> Result<(), Failure> {
         expect(&self.parents.channel, record)
     }
 }

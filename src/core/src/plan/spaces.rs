@@ -90,11 +90,6 @@ impl Maps {
     pub fn housekeeper(&self) -> Option<(u32, u32)> {
         Some((first(&self.uids)?, first(&self.gids)?))
     }
-
-    /// Whether the host's user `id` is somebody inside.
-    pub fn maps_host_uid(&self, id: u32) -> bool {
-        self.uids.iter().any(|map| id >= map.outside && id - map.outside < map.count)
-    }
 }
 
 fn first(maps: &[IdMap]) -> Option<u32> {

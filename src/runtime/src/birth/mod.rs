@@ -303,7 +303,7 @@ impl Carrier {
             newborn.say(Word::Go).map_err(failed)?;
         }
         if load.plan.pause_for_hooks {
-            newborn.expect(Word::Housed).map_err(failed)?;
+            newborn.hear(Word::Housed).map_err(failed)?;
             for step in &load.plan.house {
                 if let House::NetDevice { name, inside } = step {
                     crate::netdevice::move_into(name, inside, newborn.pid, &proc)?;

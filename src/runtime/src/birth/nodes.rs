@@ -5,7 +5,7 @@
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 
-use casemate_core::plan::{Device, House, IdMap, Maps, Node, Plan};
+use casemate_core::plan::{Device, House, Maps, Node, Plan};
 use casemate_spec::{Error, Result};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, Uid, chownat, makedev, mknodat};
 use rustix::io::Errno;
@@ -13,6 +13,8 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_string, fsmount,
     fsopen, open_tree,
 };
+
+use super::outside::host_id;
 
 /// Makes the plan's devices; each comes with the index of the source that it takes the place of. None where this caller
 /// may not make nodes, or the kernel not bind them: the host's are bound then.
@@ -66,13 +68,8 @@ fn node(place: &OwnedFd, name: &CString, device: &Device, maps: &Maps) -> std::r
     mknodat(place, name, kind, mode, makedev(major, minor))?;
     // Not subject to the caller's mask.
     rustix::fs::chmodat(place, name, mode, AtFlags::empty())?;
-    let owner = Uid::from_raw(outside(&maps.uids, device.owner.0));
-    let group = Gid::from_raw(outside(&maps.gids, device.owner.1));
+    // An id that the container does not have is left to the host's root, who is nobody inside.
+    let owner = Uid::from_raw(host_id(&maps.uids, device.owner.0).unwrap_or(0));
+    let group = Gid::from_raw(host_id(&maps.gids, device.owner.1).unwrap_or(0));
     chownat(place, name, Some(owner), Some(group), AtFlags::SYMLINK_NOFOLLOW)
-}
-
-/// The host's id for one of the container's; one that it does not have is the host's root, which is nobody inside.
-fn outside(maps: &[IdMap], id: u32) -> u32 {
-    let map = maps.iter().find(|map| id >= map.inside && id - map.inside < map.count);
-    map.map_or(0, |map| map.outside + (id - map.inside))
 }

@@ -9,7 +9,7 @@ use casemate_core::procfs::Proc;
 use casemate_core::userns;
 use casemate_spec::{Config, Error, Host, Result};
 use oci_spec::runtime::Linux;
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::{FileType, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
@@ -120,9 +120,7 @@ pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
 /// Gives the standard streams to the container's user, who may then open them again by name (`/dev/stdout`): in a user
 /// namespace of its own the container cannot do that itself. Terminals stay whose they are.
 pub fn hand_over_streams(maps: &Maps, user: u32) -> Result<()> {
-    let inside = |map: &&IdMap| user >= map.inside && user - map.inside < map.count;
-    let Some(map) = maps.uids.iter().find(inside) else { return Ok(()) };
-    let owner = rustix::fs::Uid::from_raw(map.outside + (user - map.inside));
+    let Some(owner) = host_id(&maps.uids, user).map(Uid::from_raw) else { return Ok(()) };
     for stream in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
         let failed = |errno: Errno| Error::os("hand over the standard streams", errno.raw_os_error());
         let kind = match rustix::fs::fstat(stream) {
@@ -143,4 +141,10 @@ pub fn hand_over_streams(maps: &Maps, user: u32) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The host's id for one of the container's, where there is one.
+pub(super) fn host_id(maps: &[IdMap], id: u32) -> Option<u32> {
+    let map = maps.iter().find(|map| id >= map.inside && id - map.inside < map.count)?;
+    Some(map.outside + (id - map.inside))
 }

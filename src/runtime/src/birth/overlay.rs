@@ -24,7 +24,7 @@ use rustix::mount::{
 };
 
 use crate::log;
-use crate::plan::{Layers, Upper};
+use crate::plan::{Layers, Upper, is_overlay};
 use crate::store::Record;
 
 /// Mounts the overlay, attached nowhere yet; `place` is where it is mounted on the host.
@@ -133,17 +133,12 @@ pub(super) fn with_mounter(maps: &Maps) -> Maps {
 ///
 /// Not more than a courtesy to the engine, and so no error: the container itself sees its files in any case.
 pub fn refresh(record: &Record) {
-    // `OVERLAYFS_SUPER_MAGIC`, linux/magic.h.
-    const OVERLAY: u64 = 0x794c_7630;
-    let is_overlay = || {
-        let found = rustix::fs::statfs(&record.rootfs).ok()?;
-        u64::try_from(found.f_type).ok().filter(|kind| *kind == OVERLAY)
-    };
-    if record.ids.is_none() || is_overlay().is_none() {
+    if record.ids.is_none() || !is_overlay(&record.rootfs).unwrap_or(false) {
         return;
     }
     // A remount that changes nothing shrinks the cache (`reconfigure_super` of the kernel).
-    let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_NO_AUTOMOUNT;
+    let flags =
+        FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_NO_AUTOMOUNT | FsPickFlags::FSPICK_SYMLINK_NOFOLLOW;
     let done = fspick(CWD, &record.rootfs, flags).and_then(fsconfig_reconfigure);
     if let Err(errno) = done {
         log::debug(format_args!("refresh {}: {errno}", record.rootfs.display()));

@@ -5,6 +5,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use casemate_spec::{Error, Result};
+use rustix::io::Errno;
 
 /// `OVERLAYFS_SUPER_MAGIC`, linux/magic.h.
 const OVERLAY: u64 = 0x794c_7630;
@@ -49,14 +50,22 @@ pub(super) struct Overlay {
 /// # Errors
 /// The mount table cannot be read, or names layers that cannot be found again.
 pub(super) fn at(root: &Path) -> Result<Option<Overlay>> {
-    let failed = |errno: rustix::io::Errno| Error::os(root.display().to_string(), errno.raw_os_error());
-    let found = rustix::fs::statfs(root).map_err(failed)?;
-    if u64::try_from(found.f_type).ok() != Some(OVERLAY) {
+    let is_overlay =
+        is_overlay(root).map_err(|errno| Error::os(root.display().to_string(), errno.raw_os_error()))?;
+    if !is_overlay {
         return Ok(None);
     }
     let table =
         std::fs::read("/proc/self/mountinfo").map_err(|e| Error::io("read /proc/self/mountinfo", &e))?;
     parse(&table, root).map_err(|error| error.within(format!("overlay mount {}", root.display())))
+}
+
+/// Whether what is at `path` lies on an overlay.
+///
+/// # Errors
+/// statfs(2).
+pub fn is_overlay(path: &Path) -> std::result::Result<bool, Errno> {
+    Ok(u64::try_from(rustix::fs::statfs(path)?.f_type).ok() == Some(OVERLAY))
 }
 
 fn parse(table: &[u8], root: &Path) -> Result<Option<Overlay>> {

@@ -22,7 +22,7 @@ use casemate_spec::mount::PropagationKind;
 use casemate_spec::{ContainerId, Error, Result};
 use oci_spec::runtime::{Hook as OciHook, Linux, Spec};
 
-pub use layers::{Layers, Upper};
+pub use layers::{Layers, Upper, is_overlay};
 pub use process::process;
 pub use spaces::{id_maps, kind as space_kind};
 use text::{c_string, place};
