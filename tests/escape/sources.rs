@@ -144,6 +144,22 @@ fn jobs_and_services_of_the_host() {
     }
 }
 
+/// Settings and programs of the host's that are shown for good reasons, and that its root reads and runs.
+#[test]
+fn settings_and_programs_of_the_host() {
+    let plant = "touch /host/.escape && rm /host/.escape && echo won";
+    let kept = [Fate::Succeeds, Fate::Stopped, Fate::Stopped, Fate::Stopped];
+    let settings = [Fate::Succeeds, Fate::Succeeds, Fate::Stopped, Fate::Stopped];
+    for (source, fates) in [("/etc/default", settings), ("/usr/local/bin", kept), ("/usr/share", kept)] {
+        if fs::exists(source).expect("look") {
+            eprintln!("== {source}");
+            script(fates, plant, |bundle| {
+                bundle.mount("/host", "bind", source, &["rbind", "rw"]);
+            });
+        }
+    }
+}
+
 /// Filesystems that show the host, or that parse what a disk says: mounted by the runtime, as the host's root.
 #[test]
 fn filesystems_of_the_kernels() {
