@@ -16,6 +16,7 @@ mod id;
 pub mod mount;
 pub mod validate;
 mod violation;
+pub mod wire;
 
 pub use config::{Config, parse, parse_process, parse_resources};
 pub use error::{Error, Result};
