@@ -1,0 +1,6 @@
+//! Execs.
+
+use super::Route;
+
+/// The routes of this file.
+pub const ROUTES: &[Route] = &[];

@@ -1,0 +1,6 @@
+//! Images of this host.
+
+use super::Route;
+
+/// The routes of this file.
+pub const ROUTES: &[Route] = &[];

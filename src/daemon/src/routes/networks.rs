@@ -1,0 +1,6 @@
+//! Networks: none and host.
+
+use super::Route;
+
+/// The routes of this file.
+pub const ROUTES: &[Route] = &[];

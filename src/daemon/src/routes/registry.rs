@@ -1,0 +1,6 @@
+//! Registries: pull, push, auth, distribution, search.
+
+use super::Route;
+
+/// The routes of this file.
+pub const ROUTES: &[Route] = &[];

@@ -1,0 +1,6 @@
+//! Attach, logs, wait, stats, top.
+
+use super::Route;
+
+/// The routes of this file.
+pub const ROUTES: &[Route] = &[];
