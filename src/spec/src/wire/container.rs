@@ -191,7 +191,8 @@ pub enum View {
         /// What is mounted over it: volumes only are, while it does not run.
         mounts: Vec<Mount>,
     },
-    /// A container's own layer alone: what changed since its creation.
+    /// A container's own layer, at `/changes`, beside the layers beneath it, which are the root of the view. The own
+    /// layer is seen as it lies on the disk, with overlayfs's whiteouts.
     Changes {
         /// Which.
         id: HexId,

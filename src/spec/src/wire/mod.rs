@@ -18,7 +18,7 @@ pub use container::{
 };
 pub use name::{HexId, PolicyName, Tenant};
 pub use shim::{Frame, LogOrder, Order, Outcome, PACKET};
-pub use task::{Change, ChangeKind, PathStat, Task, TaskFailure, TaskReply, UserEntry};
+pub use task::{Change, ChangeKind, PathStat, Task, TaskFailure, TaskOrder, TaskReply, UserEntry};
 
 /// The version of this vocabulary. Both sides come from one build; a difference is an error, not a negotiation.
 pub const VERSION: u32 = 1;

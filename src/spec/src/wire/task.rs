@@ -1,7 +1,18 @@
-//! What the confined helper does with files, and what it answers. It is told the task by its only argument, JSON; data
-//! goes through its standard input or output, the answer through its standard output's neighbour, descriptor 3.
+//! What the confined helper does with files, and what it answers. It is told the [`TaskOrder`] by its only
+//! argument, JSON; data goes through its standard input or output, answers through descriptor 3, each a line of JSON.
+//! The last line says how it ended; only `CopyOut` has one before it.
 
 use serde::{Deserialize, Serialize};
+
+/// The helper's argument.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TaskOrder {
+    /// Where the view is: a directory beside the helper's own files, or `/` inside a running container.
+    pub root: String,
+    /// What is to be done with it.
+    pub task: Task,
+}
 
 /// One task. Paths are the container's own; they are resolved beneath its root, and lead nowhere else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -10,20 +21,27 @@ pub enum Task {
     /// Reads a layer's archive (tar, or tar in gzip, zstd, bzip2 or xz) and writes it beneath `/target`, whiteouts
     /// turned into overlayfs's. Reply: [`TaskReply::Unpacked`].
     Unpack,
-    /// Writes the whole view as a tar archive. Reply: [`TaskReply::Packed`].
+    /// Writes the whole view as a tar archive; what is mounted over it is left out, as an empty directory or file.
+    /// Reply: [`TaskReply::Packed`].
     Pack,
     /// Writes what changed in the container's own layer as a layer's archive, overlayfs's whiteouts turned into OCI's.
     /// Reply: [`TaskReply::Packed`].
-    PackChanges,
-    /// Lists what changed. Reply: [`TaskReply::Changes`].
-    Changes,
+    PackChanges {
+        /// Mount points: empty directories and files at these places are the runtime's, and left out.
+        mounts: Vec<String>,
+    },
+    /// Lists what changed, ordered by path. Reply: [`TaskReply::Changes`].
+    Changes {
+        /// Mount points: empty directories and files at these places are the runtime's, and left out.
+        mounts: Vec<String>,
+    },
     /// Reads one place. Reply: [`TaskReply::Stat`].
     Stat {
         /// Which.
         path: String,
     },
-    /// Writes a place and all beneath it as a tar archive whose first entry is its base name. Reply:
-    /// [`TaskReply::Stat`], before the archive.
+    /// Writes a place and all beneath it as a tar archive whose first entry is its base name. Replies:
+    /// [`TaskReply::Stat`] before the archive, [`TaskReply::Packed`] after its last byte.
     CopyOut {
         /// Which.
         path: String,
@@ -34,8 +52,8 @@ pub enum Task {
         path: String,
         /// A file never takes the place of a directory, nor a directory that of a file.
         keep_kinds: bool,
-        /// Owners as the archive says; otherwise the root user.
-        keep_owners: bool,
+        /// Everything becomes this user's and group's; none keeps the owners that the archive names.
+        owner: Option<(u32, u32)>,
     },
     /// Copies a directory's content, owners and modes to `/target`, if that is empty: the first use of a volume.
     /// Reply: [`TaskReply::Done`].
@@ -50,7 +68,7 @@ pub enum Task {
         /// Groups beyond, by name or number.
         groups: Vec<String>,
     },
-    /// How many bytes the view holds. Reply: [`TaskReply::Size`].
+    /// How many bytes the view holds; of [`super::View::Changes`], the container's own layer. Reply: [`TaskReply::Size`].
     Size,
 }
 
