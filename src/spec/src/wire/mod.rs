@@ -4,7 +4,9 @@
 //! message is one packet of a `SOCK_SEQPACKET` socket (unix(7)), JSON, with descriptors beside it; one longer than
 //! [`INLINE`] travels in a sealed memfd whose descriptor comes first, behind a packet of the single byte [`IN_MEMFD`].
 
+mod bounds;
 mod broker;
+mod config;
 mod container;
 mod name;
 mod shim;
@@ -13,6 +15,7 @@ mod task;
 pub use broker::{
     Adopted, Answer, Ask, Audited, Exited, Host, Limits, Refusal, RefusalKind, Reply, Request, Stored,
 };
+pub use config::{Places, Written};
 pub use container::{
     Bind, Container, Files, Mount, MountKind, NamespaceOf, Namespaces, Propagation, Root, Streams, View,
 };
