@@ -1,0 +1,132 @@
+//! The command line: one definition for parser and help.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use casemate_spec::wire::{PolicyName, Tenant};
+use clap::{Args, Parser, Subcommand};
+
+/// Hardened containers, behind client certificates
+#[derive(Debug, Parser)]
+#[command(name = "casemate", version, disable_help_subcommand = true)]
+struct Program {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make what is missing, start broker and daemon, and print how clients reach them
+    Up(UpArgs),
+    /// Stop broker and daemon, and the containers with them
+    Down(DownArgs),
+    /// Keep a broker running: what `up` leaves behind
+    #[command(hide = true)]
+    Supervise(UpArgs),
+    /// Certificates of the server and of clients
+    #[command(subcommand)]
+    Pki(PkiVerb),
+}
+
+/// Where everything is.
+#[derive(Debug, Clone, Args)]
+pub struct PlaceArgs {
+    /// Everything that lasts: layers, volumes, certificates, metadata
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/casemate")]
+    pub data_root: PathBuf,
+}
+
+/// `up`
+#[derive(Debug, Clone, Args)]
+pub struct UpArgs {
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// Where the API listens: an address and a port, or port 0 for a free one
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:2376")]
+    pub listen: std::net::SocketAddr,
+    /// The policy of containers that name none
+    #[arg(long, value_name = "NAME")]
+    pub policy: Option<PolicyName>,
+    /// Return once it answers, and leave it running
+    #[arg(long)]
+    pub detach: bool,
+    /// Where runtime, casemate-broker and the other programs are
+    #[arg(long, value_name = "DIR")]
+    pub libexec: Option<PathBuf>,
+}
+
+/// `down`
+#[derive(Debug, Clone, Args)]
+pub struct DownArgs {
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// Leave containers running; the next `up` finds them
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// `pki`
+#[derive(Debug, Subcommand)]
+pub enum PkiVerb {
+    /// Make an authority, the server's certificate and an administrator's, where they are missing
+    Init {
+        #[command(flatten)]
+        place: PlaceArgs,
+        /// Names and addresses by which clients reach the server, besides localhost and the host's name
+        #[arg(long = "name", value_name = "HOST")]
+        names: Vec<String>,
+    },
+    /// Issue a client's certificate
+    Issue {
+        #[command(flatten)]
+        place: PlaceArgs,
+        /// Who
+        name: String,
+        /// Whose objects it sees and touches
+        #[arg(long, default_value = "default")]
+        tenant: Tenant,
+        /// What it may do: admin, operator, developer, viewer, or a group of your policies
+        #[arg(long = "group", value_name = "GROUP", required = true)]
+        groups: Vec<String>,
+        /// How long it is valid
+        #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
+        days: u32,
+        /// Write ca.pem, cert.pem and key.pem there
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+    /// Revoke a client's certificates; its connections are closed
+    Revoke {
+        #[command(flatten)]
+        place: PlaceArgs,
+        /// Who, or one certificate by its serial number
+        name: String,
+    },
+    /// Renew the server's certificate and the revocation list
+    Renew {
+        #[command(flatten)]
+        place: PlaceArgs,
+        /// As for `init`
+        #[arg(long = "name", value_name = "HOST")]
+        names: Vec<String>,
+    },
+    /// List the certificates that were issued
+    List {
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+}
+
+/// Reads the command line.
+pub fn parse() -> Result<Command, ExitCode> {
+    match Program::try_parse() {
+        Ok(program) => Ok(program.command),
+        Err(error) => {
+            let code = if error.use_stderr() { 2 } else { 0 };
+            // A closed standard output is the reader's choice.
+            error.print().ok();
+            Err(ExitCode::from(code))
+        }
+    }
+}

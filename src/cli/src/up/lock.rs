@@ -1,0 +1,83 @@
+//! Who keeps a data root's broker running: the process that has the lock, by flock(2), so that a crash gives it back.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read as _, Seek as _, Write as _};
+use std::path::Path;
+
+use casemate_spec::{Error, Result};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+const NAME: &str = "up.pid";
+
+/// The lock, as long as this lives.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "closing it gives the lock back")] File);
+
+impl Lock {
+    /// Takes the lock.
+    ///
+    /// # Errors
+    /// Another process has it.
+    pub fn take(run: &Path) -> Result<Self> {
+        let path = run.join(NAME);
+        let failed = |error: std::io::Error| Error::io(path.display().to_string(), &error);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let mut file = options.open(&path).map_err(failed)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                return Err(Error::new(
+                    path.display().to_string(),
+                    "casemate runs already for this data root",
+                ));
+            }
+            Err(errno) => return Err(Error::os(path.display().to_string(), errno.raw_os_error())),
+        }
+        file.set_len(0).map_err(failed)?;
+        file.rewind().map_err(failed)?;
+        file.write_all(std::process::id().to_string().as_bytes()).map_err(failed)?;
+        Ok(Self(file))
+    }
+
+    /// Who has it, if anybody.
+    ///
+    /// # Errors
+    /// It cannot be looked at.
+    pub fn holder(run: &Path) -> Result<Option<Pid>> {
+        let path = run.join(NAME);
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io(path.display().to_string(), &error)),
+        };
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(None),
+            Err(Errno::WOULDBLOCK) => {
+                let mut text = String::new();
+                file.read_to_string(&mut text).map_err(|e| Error::io(path.display().to_string(), &e))?;
+                let pid = text.trim().parse().ok().and_then(Pid::from_raw);
+                pid.map(Some).ok_or_else(|| Error::new(path.display().to_string(), "it names no process"))
+            }
+            Err(errno) => Err(Error::os(path.display().to_string(), errno.raw_os_error())),
+        }
+    }
+}
+
+/// Sends a signal to the holder of the lock; one that has just ended needs none.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn tell(holder: Pid, signal: Signal) -> Result<()> {
+    let failed = |errno: Errno| Error::os(format!("signal process {holder:?}"), errno.raw_os_error());
+    match pidfd_open(holder, PidfdFlags::empty()) {
+        Ok(process) => match pidfd_send_signal(process, signal) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(errno) => Err(failed(errno)),
+        },
+        Err(Errno::SRCH) => Ok(()),
+        Err(errno) => Err(failed(errno)),
+    }
+}
