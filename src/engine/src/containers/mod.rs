@@ -1,18 +1,136 @@
 //! Containers: what was asked of them, and what is known of them.
 
-use crate::Result;
+mod config;
+mod host_config;
+mod mount_point;
+mod record;
+mod remove;
+mod shape;
+mod state;
+mod wire;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use casemate_spec::wire::{HexId, Tenant};
+
+pub use config::{Config, Healthcheck};
+pub use host_config::{
+    BindOptions, DeviceMapping, DeviceRequest, HostConfig, LogConfig, MountAsked, PortBinding, RestartPolicy,
+    ThrottleDevice, TmpfsOptions, Ulimit, VolumeDriver, VolumeOptions, WeightDevice,
+};
+pub use mount_point::{MountPoint, PointKind};
+pub use remove::remove;
+pub use shape::{Member, Words};
+pub use state::{Container, Health, Probe, State, Status};
+pub use wire::wire;
+
 use crate::db::Db;
+use crate::{Caller, Engine, Failure, Result};
 
 /// The containers of all tenants.
 #[derive(Debug, Default)]
-pub struct Containers {}
+pub struct Containers(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    by_id: BTreeMap<HexId, Arc<Container>>,
+    /// Names, those of containers that are being made as well.
+    names: BTreeMap<(Tenant, String), HexId>,
+}
 
 impl Containers {
     /// Reads what is known of them.
     ///
     /// # Errors
     /// The metadata cannot be read.
-    pub fn load(_db: &Db) -> Result<Self> {
-        Ok(Self::default())
+    pub fn load(db: &Db) -> Result<Self> {
+        let mut known = Known::default();
+        for container in record::load(db)? {
+            known.names.insert((container.tenant.clone(), container.name()), container.id.clone());
+            known.by_id.insert(container.id.clone(), Arc::new(container));
+        }
+        Ok(Self(Mutex::new(known)))
     }
+
+    /// A tenant's container, by id, by name, or by the beginning of its id where only one begins so.
+    ///
+    /// # Errors
+    /// There is none, or several ids begin so.
+    pub fn find(&self, caller: &Caller, name_or_id: &str) -> Result<Arc<Container>> {
+        self.find_of(&caller.tenant, name_or_id)
+    }
+
+    /// As [`Containers::find`], for whoever knows the tenant only.
+    ///
+    /// # Errors
+    /// There is none, or several ids begin so.
+    pub fn find_of(&self, tenant: &Tenant, name_or_id: &str) -> Result<Arc<Container>> {
+        let missing = || Failure::not_found(format!("No such container: {name_or_id}"));
+        let known = self.known();
+        let name = name_or_id.strip_prefix('/').unwrap_or(name_or_id);
+        let by_name =
+            || known.names.get(&(tenant.clone(), name.to_owned())).and_then(|id| known.by_id.get(id));
+        let whole = name_or_id.parse().ok().and_then(|id: HexId| known.by_id.get(&id));
+        if let Some(found) = whole.filter(|found| found.tenant == *tenant).or_else(by_name) {
+            return Ok(Arc::clone(found));
+        }
+        if name.is_empty() || !name.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(missing());
+        }
+        let mut begun =
+            known.by_id.values().filter(|one| one.tenant == *tenant && one.id.as_str().starts_with(name));
+        match (begun.next(), begun.next()) {
+            (Some(one), None) => Ok(Arc::clone(one)),
+            (None, _) => Err(missing()),
+            _ => Err(Failure::invalid(format!("multiple IDs found with provided prefix: {name}"))),
+        }
+    }
+
+    /// Any tenant's container, by its id: for what the broker tells of.
+    pub fn by_id(&self, id: &HexId) -> Option<Arc<Container>> {
+        self.known().by_id.get(id).cloned()
+    }
+
+    /// A tenant's containers, the newest first.
+    pub fn of(&self, tenant: &Tenant) -> Vec<Arc<Container>> {
+        let mut all: Vec<_> =
+            self.known().by_id.values().filter(|one| one.tenant == *tenant).cloned().collect();
+        all.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
+        all
+    }
+
+    /// Everybody's.
+    pub fn all(&self) -> Vec<Arc<Container>> {
+        self.known().by_id.values().cloned().collect()
+    }
+
+    /// The images that a tenant's containers were made of.
+    pub fn images_in_use(&self, tenant: &Tenant) -> BTreeSet<HexId> {
+        self.of(tenant).iter().map(|container| container.image.clone()).collect()
+    }
+
+    fn drop_container(&self, container: &Container) {
+        let mut known = self.known();
+        known.names.remove(&(container.tenant.clone(), container.name()));
+        known.by_id.remove(&container.id);
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Changes how a container is, and writes it down. In memory it has changed even where writing fails: what runs has
+/// changed all the same.
+///
+/// # Errors
+/// The metadata cannot be written.
+pub fn set_state(engine: &Engine, container: &Container, change: impl FnOnce(&mut State)) -> Result<()> {
+    let state = {
+        let mut state = container.state.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut state);
+        state.clone()
+    };
+    record::keep_state(&engine.db, container, &state)
 }
