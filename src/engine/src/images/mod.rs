@@ -1,18 +1,145 @@
 //! Images: what they are made of, where they come from and go to.
 
+mod blobs;
+pub mod config;
+mod pins;
+mod record;
+pub mod reference;
+#[cfg(test)]
+mod scratch;
+mod shelf;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use casemate_spec::wire::{HexId, Tenant};
+
 use crate::db::Db;
-use crate::{Result, Settings};
+use crate::{Caller, Engine, Failure, Result, Settings, clock};
+
+pub use blobs::{Blobs, Draft, sha256};
+pub use config::{Config, Defaults, Healthcheck};
+pub use pins::Hold;
+pub use record::{Image, Layer, Packed, Record};
+pub use reference::Reference;
+
+use pins::{Pin, Pins};
+use record::{Name, image_key, name_key};
+use shelf::Shelf;
+
+/// Kinds of documents.
+const IMAGE: &str = "image";
+const NAME: &str = "image-name";
+const LAYER: &str = "layer";
 
 /// The images of all tenants.
-#[derive(Debug, Default)]
-pub struct Images {}
+#[derive(Debug)]
+pub struct Images {
+    /// Their bytes.
+    pub blobs: Blobs,
+    shelf: Mutex<Shelf>,
+    pins: Pins,
+}
 
 impl Images {
     /// Reads what is known of them.
     ///
     /// # Errors
     /// The metadata cannot be read.
-    pub fn load(_settings: &Settings, _db: &Db) -> Result<Self> {
-        Ok(Self::default())
+    pub fn load(settings: &Settings, db: &Db) -> Result<Self> {
+        let blobs = Blobs::open(&settings.home)?;
+        let mut shelf = Shelf::default();
+        for (key, record) in db.all::<Record>(IMAGE)? {
+            // A damaged image is left where it is, unseen, until somebody pulls or removes it.
+            match read(&blobs, record) {
+                Ok(image) => drop(shelf.put(image)),
+                Err(failure) => eprintln!("casemated: image {key}: {failure}"),
+            }
+        }
+        for (_, name) in db.all::<Name>(NAME)? {
+            shelf.name(name.tenant, Reference::parse(&name.name)?, name.image);
+        }
+        for (id, layer) in db.all::<Layer>(LAYER)? {
+            shelf.layers.insert(id.parse()?, layer);
+        }
+        Ok(Self { blobs, shelf: Mutex::new(shelf), pins: Pins::default() })
     }
+
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Finds what a client means: a whole id, a name, a name and a digest, or the beginning of an id.
+    ///
+    /// # Errors
+    /// There is none, in Docker's words, or more than one.
+    pub fn find(&self, caller: &Caller, text: &str) -> Result<Arc<Image>> {
+        self.shelf().find(&caller.tenant, text)
+    }
+
+    /// All of a tenant's, those made last first.
+    pub fn all(&self, tenant: &Tenant) -> Vec<Arc<Image>> {
+        let mut all: Vec<_> = self.shelf().of(tenant).cloned().collect();
+        all.sort_by_key(|image| std::cmp::Reverse(image.config.created_at()));
+        all
+    }
+
+    /// The names of an image.
+    pub fn names(&self, tenant: &Tenant, id: &HexId) -> Vec<Reference> {
+        self.shelf().names(tenant, id)
+    }
+
+    /// What an image is shown as in lists: its first name, or its short id.
+    pub fn shown(&self, tenant: &Tenant, id: &HexId) -> String {
+        let names = self.names(tenant, id);
+        names.first().map_or_else(|| id.short().to_owned(), Reference::familiar)
+    }
+
+    /// Keeps an image from being removed while the answer lives.
+    pub fn hold(&self, image: &Image) -> Hold {
+        self.pins.hold([Pin::Image(image.record.tenant.clone(), image.id.clone())])
+    }
+}
+
+/// Gives an image a name.
+///
+/// # Errors
+/// The database cannot be written.
+pub fn tag(engine: &Engine, image: &Image, reference: &Reference) -> Result<()> {
+    if reference.digest.is_some() {
+        return Err(Failure::invalid("refusing to create a tag with a digest reference"));
+    }
+    let reference = reference.clone().or_latest();
+    name(engine, image, &reference)?;
+    engine.events.publish(
+        &image.record.tenant,
+        "image",
+        "tag",
+        image.name(),
+        shelf::attributes(&image.config, &reference.familiar()),
+    );
+    Ok(())
+}
+
+/// Writes down a name, which may be one by digest.
+fn name(engine: &Engine, image: &Image, reference: &Reference) -> Result<()> {
+    let tenant = &image.record.tenant;
+    let document = Name { tenant: tenant.clone(), name: reference.to_string(), image: image.id.clone() };
+    let mut tagged = image.clone();
+    if reference.tag.is_some() {
+        tagged.record.tagged = clock::now();
+    }
+    let mut shelf = engine.images.shelf();
+    engine.db.write(|batch| {
+        batch.put(NAME, &name_key(tenant, reference), &document)?;
+        batch.put(IMAGE, &image_key(tenant, &image.id), &tagged.record)
+    })?;
+    shelf.put(tagged);
+    shelf.name(tenant.clone(), reference.clone(), image.id.clone());
+    Ok(())
+}
+
+fn read(blobs: &Blobs, record: Record) -> Result<Image> {
+    let config = Config::parse(&blobs.read(&record.id, config::LARGEST)?)?;
+    let layers = config.diff_ids()?;
+    Ok(Image { id: record.id.clone(), config: Arc::new(config), layers, record })
 }
