@@ -1,9 +1,10 @@
 //! What judging needs to know of the host. Gathered by the caller: this crate does no I/O.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use casemate_spec::Host;
+use serde::{Deserialize, Serialize};
 
 /// The host, as far as a policy depends on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,4 +28,24 @@ pub struct HostFacts {
     pub sources: BTreeMap<PathBuf, PathBuf>,
     /// CPUs the caller may run on; 0 where that is not known.
     pub cpus: u32,
+    /// What the operator's store gives the container, whatever its configuration says.
+    pub store: FromStore,
+}
+
+/// What of a configuration was put there by the operator, from a store of layers and volumes: rules about the host's
+/// files do not ask about it. Places of the container, as they will be walked; each is that of one mount.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FromStore {
+    /// The root filesystem; `root.path` is an empty directory then.
+    pub root: bool,
+    /// Mounts of type `overlay` that are assembled from its layers.
+    pub overlays: BTreeSet<String>,
+    /// Bind mounts of its directories and files.
+    pub binds: BTreeSet<String>,
+}
+
+impl FromStore {
+    pub(crate) fn gives(&self, destination: &str) -> bool {
+        self.overlays.contains(destination) || self.binds.contains(destination)
+    }
 }

@@ -25,7 +25,7 @@ mod schema;
 pub mod seccomp;
 
 pub use confinement::{Confinement, Fallback, Landlock, Missing, UserNamespace};
-pub use facts::HostFacts;
+pub use facts::{FromStore, HostFacts};
 pub use gate::{Admitted, Denied, judge};
 pub use grade::{Grade, Row, grade};
 pub use judge::host_paths;

@@ -60,7 +60,9 @@ fn check_type(case: &mut Case<'_>, index: usize, mount: &Mount, read: &MountOpti
     let kind = if read.remount { "remount" } else { mount.typ().as_deref().unwrap_or_default() };
     let nothing_new = matches!(kind, "" | "none" | "bind");
     let bind = read.bind.is_some() && !read.remount;
-    if nothing_new || bind || case.rules.mounts.types.admits(|known| known.0 == kind) {
+    // Made of the store's layers, whatever is mounted so elsewhere.
+    let given = kind == "overlay" && case.host.store.overlays.contains(&plain(mount.destination()));
+    if nothing_new || bind || given || case.rules.mounts.types.admits(|known| known.0 == kind) {
         return;
     }
     let known = case.rules.mounts.types.list().unwrap_or_default();

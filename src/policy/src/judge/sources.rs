@@ -21,8 +21,14 @@ pub(super) fn apply(case: &mut Case<'_>) {
         return;
     }
     let mut found = Vec::new();
-    for (field, path) in shown(&case.config) {
-        check(case, path, &field, &mut found);
+    for Shown { field, path, mount } in shown(&case.config) {
+        let given = match mount {
+            Some(mount) => case.host.store.gives(&plain(mount.destination())),
+            None => case.host.store.root,
+        };
+        if !given {
+            check(case, path, &field, &mut found);
+        }
     }
     for Finding { field, asked, remedy } in found {
         case.deny(RULE, field, asked, "no place of the host from which it can be taken over", remedy);
@@ -33,19 +39,31 @@ pub(super) fn apply(case: &mut Case<'_>) {
 ///
 /// [`HostFacts`]: crate::HostFacts
 pub fn host_paths(config: &Config) -> impl Iterator<Item = &Path> {
-    shown(config).into_iter().map(|(_, path)| path)
+    shown(config).into_iter().map(|shown| shown.path)
+}
+
+/// A path of the host, the field that names it, and the mount it is in; the root's is in none.
+struct Shown<'a> {
+    field: String,
+    path: &'a Path,
+    mount: Option<&'a Mount>,
 }
 
 /// The same, with the field of each: the root, bind mounts, and the layers of overlays.
-fn shown(config: &Config) -> Vec<(String, &Path)> {
+fn shown(config: &Config) -> Vec<Shown<'_>> {
     let mut all = Vec::new();
-    all.extend(config.spec.root().as_ref().map(|root| ("root.path".to_owned(), root.path().as_path())));
+    if let Some(root) = config.spec.root() {
+        all.push(Shown { field: "root.path".to_owned(), path: root.path(), mount: None });
+    }
     for (index, mount) in config.spec.mounts().iter().flatten().enumerate() {
         if is_bind(mount) {
-            let source = mount.source().as_deref().unwrap_or(Path::new(""));
-            all.push((format!("mounts[{index}].source"), source));
+            let path = mount.source().as_deref().unwrap_or(Path::new(""));
+            all.push(Shown { field: format!("mounts[{index}].source"), path, mount: Some(mount) });
         }
-        all.extend(layers(mount).map(|layer| (format!("mounts[{index}].options"), Path::new(layer))));
+        all.extend(layers(mount).map(|layer| {
+            let field = format!("mounts[{index}].options");
+            Shown { field, path: Path::new(layer), mount: Some(mount) }
+        }));
     }
     all
 }
@@ -91,7 +109,8 @@ fn check(case: &Case<'_>, source: &Path, field: &str, found: &mut Vec<Finding>) 
 /// Whether a bind mount may show its source and not change it.
 pub(super) fn is_read_only(case: &Case<'_>, mount: &Mount) -> bool {
     let places = &case.rules.mounts.read_only_sources;
-    let Some(source) = mount.source().as_deref().filter(|_| !places.is_empty() && is_bind(mount)) else {
+    let judged = is_bind(mount) && !case.host.store.gives(&plain(mount.destination()));
+    let Some(source) = mount.source().as_deref().filter(|_| !places.is_empty() && judged) else {
         return false;
     };
     let paths =

@@ -1,9 +1,9 @@
 //! A bundle: read once, judged once.
 
-use std::ffi::{CString, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::OpenOptions;
 use std::io::Read;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use casemate_policy::{Admitted, HostFacts};
 use casemate_spec::{Config, ContainerId, Error, Result};
 use oci_spec::runtime::LinuxNamespaceType;
 
-use crate::choice::{self, Chosen, Tried};
+use crate::choice::{self, Chosen, StoreDocument, Tried};
 use crate::cli::Global;
 use crate::log;
 use crate::store::Record;
@@ -31,6 +31,8 @@ pub struct Bundle {
     pub tried: Option<Tried>,
     /// What of the host it was judged by.
     pub facts: HostFacts,
+    /// What the operator's store gives it.
+    pub store: Option<StoreDocument>,
 }
 
 impl Bundle {
@@ -45,9 +47,10 @@ impl Bundle {
         for ignored in &config.ignored {
             log::debug(format_args!("config.json: ignored {ignored}"));
         }
-        let facts = facts(global, &config, &path);
+        let store = StoreDocument::load(global)?;
+        let facts = facts(global, &config, &path, store.as_ref())?;
         let (admitted, tried) = choice::judged(&chosen, config, &facts)?;
-        Ok(Self { path, bytes, admitted, chosen, tried, facts })
+        Ok(Self { path, bytes, admitted, chosen, tried, facts, store })
     }
 }
 
@@ -112,14 +115,36 @@ pub fn judged_again(
     config: Config,
     record: &Record,
 ) -> Result<(Admitted, Option<Tried>)> {
-    let mut facts = facts(global, &config, &record.bundle);
-    facts.no_range = record.ids.is_none().then(|| "it was created without".to_owned());
+    let facts = facts_again(global, &config, record);
     choice::judged(chosen, config, &facts)
 }
 
-/// What a policy depends on, of the host and of what the configuration joins.
-pub fn facts(global: &Global, config: &Config, bundle: &Path) -> HostFacts {
-    choice::facts(global, super::outside::host(global, config), config, bundle)
+/// What a policy depends on, of the host and of what the configuration joins; with what a store gives.
+///
+/// # Errors
+/// The store gives what the configuration has no place for.
+pub fn facts(
+    global: &Global,
+    config: &Config,
+    bundle: &Path,
+    store: Option<&StoreDocument>,
+) -> Result<HostFacts> {
+    let root = store.and_then(|store| store.overlays.get("/")).and_then(|layers| layers.lowers.first());
+    let root = root.map(|lower| Path::new(OsStr::from_bytes(lower.to_bytes())));
+    let mut facts = choice::facts(global, super::outside::host(global, config), config, bundle, root);
+    if let Some(store) = store {
+        facts.store = store.of(config, &facts)?;
+    }
+    Ok(facts)
+}
+
+/// The same of a container that is there: its ids, and what a store gave it, are known.
+pub fn facts_again(global: &Global, config: &Config, record: &Record) -> HostFacts {
+    let host = super::outside::host(global, config);
+    let mut facts = choice::facts(global, host, config, &record.bundle, None);
+    facts.no_range = record.ids.is_none().then(|| "it was created without".to_owned());
+    facts.store = record.store.clone().unwrap_or_default();
+    facts
 }
 
 /// Runs this program again from a file that the container cannot reach, unless its user namespace keeps it from ours

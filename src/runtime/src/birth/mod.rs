@@ -3,6 +3,7 @@
 mod bundle;
 mod failure;
 mod foreground;
+mod given;
 mod image;
 mod joined_proc;
 mod nodes;
@@ -28,7 +29,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
-pub use bundle::{Bundle, facts, judged_again, keep_out_of_reach, source};
+pub use bundle::{Bundle, facts, facts_again, judged_again, keep_out_of_reach, source};
 pub use failure::explain;
 pub use foreground::{Foreground, follow, window};
 pub use outside::{hand_over_streams, keeps_groups, set_oom_score, write_pid_file};
@@ -40,7 +41,7 @@ use crate::cgroup::{Cgroup, Layout, Placement, Wish};
 use crate::choice::Chosen;
 use crate::cli::{BirthArgs, Global};
 use crate::ids::{Pool, Settings};
-use crate::plan::{self, Context, Layers, Planned};
+use crate::plan::{self, Context, Given, Layers, Planned};
 use crate::store::{
     CONFIG, Enforced, Home, InitRecord, POLICY, Phase, Record, Root, START_SOCKET, start_time,
 };
@@ -82,7 +83,7 @@ pub fn bear(
     console: Option<OwnedFd>,
     bundle: Bundle,
 ) -> Result<Born> {
-    let Bundle { path, bytes, admitted, chosen, facts, .. } = bundle;
+    let Bundle { path, bytes, admitted, chosen, facts, store, .. } = bundle;
     let spec = &admitted.config().spec;
     let linux = spec.linux().as_ref();
     let rootless = global.is_rootless();
@@ -93,7 +94,8 @@ pub fn bear(
         rootless,
     };
     let placement = Layout::discover()?.place(&wish)?;
-    let record = new_record(global, id, &path, &admitted, &chosen, &placement, rootless)?;
+    let mut record = new_record(global, id, &path, &admitted, &chosen, &placement, rootless)?;
+    record.store = store.is_some().then(|| facts.store.clone());
     let (home, lock) = Root::open(global)?.reserve(id)?.split();
     let mut carrier = Carrier { home, record, cgroup: None, newborn: None, hooked: false };
     let born = carrier.own_ids(&admitted, &chosen.host.ids).and_then(|own| {
@@ -110,11 +112,13 @@ pub fn bear(
             keep_groups: outside::keeps_groups(linux),
             ids: own,
             landlock_abi: abi(),
+            store: store.as_ref(),
         };
-        let Planned { plan, layers } = plan::plan(&admitted, &context)?;
+        let Planned { plan, layers, given } = plan::plan(&admitted, &context)?;
         let load = Load {
             plan: &plan,
             layers: layers.as_ref(),
+            given: given.as_ref(),
             bundle: &path,
             // The bundle to the letter was not judged: what its paths lead to is its writer's matter.
             facts: (!chosen.enforced().is_as_asked()).then_some(&facts),
@@ -165,6 +169,7 @@ fn new_record(
         init: None,
         cgroup: Some(placement.clone()),
         ids: None,
+        store: None,
         systemd_cgroup: global.systemd_cgroup,
         rootless,
         policy: chosen.policy.name().to_owned(),
@@ -183,6 +188,7 @@ pub fn has_own_ids(admitted: &Admitted) -> bool {
 struct Load<'a> {
     plan: &'a Plan,
     layers: Option<&'a Layers>,
+    given: Option<&'a Given>,
     bundle: &'a Path,
     /// What the verdict rests on; none where there was none.
     facts: Option<&'a HostFacts>,
@@ -200,7 +206,8 @@ fn made_beforehand(load: &Load<'_>, pinned: &Pinned, maps: &Maps) -> Result<Vec<
     let mut made = nodes::make(load.plan, maps)?;
     made.extend(joined_proc::make(&pinned.plan)?);
     if let (Some(layers), Some(root)) = (load.layers, load.plan.sources.first()) {
-        made.push((0, overlay::assemble(layers, &root.path, maps)?));
+        let space = overlay::namespace(&overlay::with_mounter(maps))?;
+        made.push((0, overlay::assemble(layers, &root.path, space.as_fd())?));
     }
     Ok(made)
 }
@@ -239,13 +246,17 @@ impl Carrier {
         }
         let spec = &load.admitted.config().spec;
         let pinned = match load.facts {
-            Some(facts) => Pinned::judged(load.plan, spec, facts, load.bundle)?,
+            Some(facts) => Pinned::judged(load.plan, load.given, spec, facts, load.bundle)?,
             None => Pinned::nothing(load.plan),
         };
-        let made = match (&load.plan.spaces.maps, &self.record.ids) {
+        let mut made = match (&load.plan.spaces.maps, &self.record.ids) {
             (Some(maps), Some(_own)) => made_beforehand(load, &pinned, maps)?,
             _ => Vec::new(),
         };
+        if let Some(given) = load.given {
+            let place = plan::rootfs(spec, load.bundle)?;
+            made.extend(given::make(given, &place)?);
+        }
         let mut outfit = Outfit {
             made,
             tasks: entry.tasks,

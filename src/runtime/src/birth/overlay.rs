@@ -15,7 +15,7 @@ use casemate_core::plan::{IdMap, Maps};
 use casemate_core::sys::mount::idmap;
 use casemate_core::userns;
 use casemate_spec::{Error, Result};
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, ResolveFlags, Uid, openat2};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create,
@@ -23,15 +23,18 @@ use rustix::mount::{
     open_tree,
 };
 
+use crate::ids::Range;
 use crate::log;
 use crate::plan::{Layers, Upper, is_overlay};
 use crate::store::Record;
 
-/// Mounts the overlay, attached nowhere yet; `place` is where it is mounted on the host.
+/// Mounts the overlay, attached nowhere yet; `place` is where it is mounted on the host, and `space` has the id-maps of
+/// its layers, the mounter's among them.
 ///
 /// # Errors
 /// A layer is not there, its filesystem takes no id-map, or overlayfs takes no id-mapped layers (before Linux 5.19).
-pub(super) fn assemble(layers: &Layers, place: &CStr, maps: &Maps) -> Result<OwnedFd> {
+pub(super) fn assemble(layers: &Layers, place: &CStr, space: BorrowedFd<'_>) -> Result<OwnedFd> {
+    owned(layers)?;
     let context = fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(failed("open overlay"))?;
     for (key, value) in &layers.options {
         match value {
@@ -42,23 +45,27 @@ pub(super) fn assemble(layers: &Layers, place: &CStr, maps: &Maps) -> Result<Own
             Error::os(format!("overlay option {}", key.to_string_lossy()), errno.raw_os_error())
         })?;
     }
-    let space = namespace(maps)?;
     // A detached mount ends with its descriptor, and the kernel takes the layers in all at once, at the end.
     let mut open = Vec::new();
     for lower in &layers.lowers {
-        let layer = mapped(lower, space.as_fd())?;
+        let layer = mapped(lower, space)?;
         match fsconfig_set_fd(context.as_fd(), c"lowerdir+", &layer) {
             // The key, or giving it a descriptor, is not known before Linux 6.13.
             Err(Errno::INVAL | Errno::OPNOTSUPP) if open.is_empty() => {
-                return super::overlay_by_path::assemble(layers, place, maps);
+                return super::overlay_by_path::assemble(layers, place, space);
             }
             other => other.map_err(failed("add a layer"))?,
         }
         open.push(layer);
     }
+    if layers.is_alone() {
+        let empty = empty().map_err(failed("make an empty layer"))?;
+        fsconfig_set_fd(context.as_fd(), c"lowerdir+", &empty).map_err(failed("add a layer"))?;
+        open.push(empty);
+    }
     if let Some(upper) = &layers.upper {
-        make_work(upper)?;
-        let base = mapped(&upper.base, namespace(&with_mounter(maps))?.as_fd())?;
+        make_work(upper, layers.owner)?;
+        let base = mapped(&upper.base, space)?;
         for (key, path) in [(c"upperdir", &upper.upper), (c"workdir", &upper.work)] {
             let directory = beneath(base.as_fd(), path).map_err(failed("open the upper layer"))?;
             fsconfig_set_fd(context.as_fd(), key, &directory).map_err(failed("add the upper layer"))?;
@@ -69,6 +76,13 @@ pub(super) fn assemble(layers: &Layers, place: &CStr, maps: &Maps) -> Result<Own
     drop(open);
     fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
         .map_err(failed("mount the root filesystem's layers"))
+}
+
+/// Beneath a layer that is alone, and so of no importance but that it is there.
+fn empty() -> std::result::Result<OwnedFd, Errno> {
+    let context = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_create(context.as_fd())?;
+    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
 }
 
 fn failed(what: &'static str) -> impl Fn(Errno) -> Error {
@@ -98,8 +112,31 @@ fn beneath(base: BorrowedFd<'_>, path: &CString) -> std::result::Result<OwnedFd,
     openat2(base, path, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
 }
 
-/// Makes our own work directory; the engine removes it with its own.
-pub(super) fn make_work(upper: &Upper) -> Result<()> {
+/// Whoever prepared the layers shifted their owners; a directory that is the host's own would be nobody's inside.
+fn owned(layers: &Layers) -> Result<()> {
+    let Some(first) = layers.owner else { return Ok(()) };
+    let upper =
+        layers.upper.as_ref().map(|upper| [upper.base.to_bytes(), b"/", upper.upper.to_bytes()].concat());
+    let paths = layers.lowers.iter().map(|lower| lower.to_bytes()).chain(upper.as_deref());
+    for path in paths.map(|path| Path::new(OsStr::from_bytes(path))) {
+        let what = || format!("layer {}", path.display());
+        let stat = rustix::fs::lstat(path).map_err(|errno| Error::os(what(), errno.raw_os_error()))?;
+        if !is_theirs(first, stat.st_uid) || !is_theirs(first, stat.st_gid) {
+            let why = format!("it belongs to {}:{}, not to the store's ids", stat.st_uid, stat.st_gid);
+            return Err(Error::new(what(), why).hint(format!("the store's ids begin at {first}")));
+        }
+    }
+    Ok(())
+}
+
+/// A container's ids, and the mounter's one above them.
+fn is_theirs(first: u32, id: u32) -> bool {
+    id.checked_sub(first).is_some_and(|id| id <= Range::SIZE)
+}
+
+/// Makes our own work directory, where it is not there, and has it be `owner`'s where that is not as it is made; who
+/// prepared the upper layer removes it with its own.
+pub(super) fn make_work(upper: &Upper, owner: Option<u32>) -> Result<()> {
     let failed = |errno: Errno| Error::os("make a work directory", errno.raw_os_error());
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let base = rustix::fs::open(&upper.base, flags, Mode::empty()).map_err(failed)?;
@@ -107,12 +144,22 @@ pub(super) fn make_work(upper: &Upper) -> Result<()> {
     let (Some(parent), Some(name)) = (work.parent(), work.file_name()) else {
         return Err(failed(Errno::INVAL));
     };
-    let parent = c_string(parent.as_os_str().as_bytes())?;
-    let parent = beneath(base.as_fd(), &parent).map_err(failed)?;
+    let parent = match parent.as_os_str().as_bytes() {
+        b"" => base,
+        path => beneath(base.as_fd(), &c_string(path)?).map_err(failed)?,
+    };
     match rustix::fs::mkdirat(&parent, name, Mode::RWXU) {
-        Ok(()) | Err(Errno::EXIST) => Ok(()),
-        Err(errno) => Err(failed(errno)),
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(failed(errno)),
     }
+    let Some(owner) = owner else { return Ok(()) };
+    let made = beneath(parent.as_fd(), &c_string(name.as_bytes())?).map_err(failed)?;
+    let stat = rustix::fs::fstat(&made).map_err(failed)?;
+    if is_theirs(owner, stat.st_uid) && is_theirs(owner, stat.st_gid) {
+        return Ok(());
+    }
+    let (user, group) = (Uid::from_raw(owner), Gid::from_raw(owner));
+    rustix::fs::chownat(&made, c"", Some(user), Some(group), AtFlags::EMPTY_PATH).map_err(failed)
 }
 
 fn c_string(bytes: &[u8]) -> Result<CString> {
@@ -133,7 +180,8 @@ pub(super) fn with_mounter(maps: &Maps) -> Maps {
 ///
 /// Not more than a courtesy to the engine, and so no error: the container itself sees its files in any case.
 pub fn refresh(record: &Record) {
-    if record.ids.is_none() || !is_overlay(&record.rootfs).unwrap_or(false) {
+    let ours = record.store.as_ref().is_some_and(|store| store.root);
+    if record.ids.is_none() || ours || !is_overlay(&record.rootfs).unwrap_or(false) {
         return;
     }
     // A remount that changes nothing shrinks the cache (`reconfigure_super` of the kernel).

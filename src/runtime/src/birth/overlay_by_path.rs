@@ -2,9 +2,8 @@
 //! their own places in a mount namespace that exists for it, and the overlay is mounted there with the paths it had.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use casemate_core::plan::Maps;
 use casemate_core::sys::clone::unshare;
 use casemate_core::sys::mount::{Change, change};
 use casemate_spec::{Error, Result};
@@ -13,7 +12,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, mount, move_mount, open_tree};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::overlay::{make_work, mapped, namespace, with_mounter};
+use super::overlay::{make_work, mapped};
 use crate::plan::Layers;
 
 /// `CLONE_NEWNS`, and `MS_PRIVATE` and `MS_SLAVE` of linux/mount.h.
@@ -25,17 +24,16 @@ const SLAVE: u64 = 1 << 19;
 ///
 /// # Errors
 /// As mount(2); a filesystem that takes no id-map.
-pub(super) fn assemble(layers: &Layers, place: &CStr, maps: &Maps) -> Result<OwnedFd> {
+pub(super) fn assemble(layers: &Layers, place: &CStr, space: BorrowedFd<'_>) -> Result<OwnedFd> {
     let failed = |what: &'static str| move |errno: Errno| Error::os(what, errno.raw_os_error());
-    let space = namespace(maps)?;
     let mut trees = Vec::new();
     // Before any is laid over its place: a layer may lie beneath another's.
     if let Some(upper) = &layers.upper {
-        make_work(upper)?;
-        trees.push((mapped(&upper.base, namespace(&with_mounter(maps))?.as_fd())?, &upper.base));
+        make_work(upper, layers.owner)?;
+        trees.push((mapped(&upper.base, space)?, &upper.base));
     }
     for lower in &layers.lowers {
-        trees.push((mapped(lower, space.as_fd())?, lower));
+        trees.push((mapped(lower, space)?, lower));
     }
     let directory = |path: &CStr| rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
     let own = rustix::fs::open(c"/proc/self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
@@ -68,7 +66,10 @@ fn mounted(layers: &Layers, place: &CStr, trees: &[(OwnedFd, &CString)]) -> Resu
             Error::os(format!("lay layer {} over its place", path.to_string_lossy()), errno.raw_os_error())
         })?;
     }
-    let options = options(layers)?;
+    if layers.is_alone() {
+        mount(c"tmpfs", place, c"tmpfs", MountFlags::empty(), None).map_err(failed("make an empty layer"))?;
+    }
+    let options = options(layers, place)?;
     mount(c"overlay", place, c"overlay", MountFlags::empty(), Some(options.as_c_str()))
         .map_err(failed("assemble the root filesystem's layers"))?;
     open_tree(CWD, place, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
@@ -76,9 +77,10 @@ fn mounted(layers: &Layers, place: &CStr, trees: &[(OwnedFd, &CString)]) -> Resu
 }
 
 /// mount(2) takes all of them in one page of text.
-fn options(layers: &Layers) -> Result<CString> {
+fn options(layers: &Layers, place: &CStr) -> Result<CString> {
     let mut text = b"lowerdir=".to_vec();
-    for (index, lower) in layers.lowers.iter().enumerate() {
+    let empty = layers.is_alone().then_some(place);
+    for (index, lower) in layers.lowers.iter().map(|lower| lower.as_c_str()).chain(empty).enumerate() {
         if index > 0 {
             text.push(b':');
         }
@@ -132,8 +134,9 @@ mod tests {
             lowers: vec![c"/a:b".into(), c"/c,d".into()],
             upper: Some(Upper { base: c"/u".into(), upper: c"x,y".into(), work: c"w".into() }),
             options: vec![(c"index".into(), Some(c"off".into())), (c"volatile".into(), None)],
+            owner: None,
         };
-        let text = options(&layers).expect("options");
+        let text = options(&layers, c"/p").expect("options");
         let wanted = r"lowerdir=/a\:b:/c\,d,upperdir=/u/x\,y,workdir=/u/w,index=off,volatile";
         assert_eq!(text.to_str(), Ok(wanted));
     }
@@ -141,6 +144,6 @@ mod tests {
     #[test]
     fn more_than_a_page_is_refused() {
         let lowers = vec![CString::new(format!("/{}", "a".repeat(200))).expect("a name"); 30];
-        assert!(options(&Layers { lowers, upper: None, options: Vec::new() }).is_err());
+        assert!(options(&Layers { lowers, upper: None, options: Vec::new(), owner: None }, c"/p").is_err());
     }
 }

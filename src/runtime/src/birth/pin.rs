@@ -16,6 +16,8 @@ use oci_spec::runtime::Spec;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, open, openat2, stat};
 use rustix::io::Errno;
 
+use crate::plan::Given;
+
 /// The root is the plan's first source.
 const ROOT: usize = 0;
 
@@ -33,11 +35,17 @@ impl Pinned {
         Self { plan: plan.clone(), held: Vec::new() }
     }
 
-    /// Opens what `facts` were gathered about; relative paths of the configuration are the bundle's.
+    /// Opens what `facts` were gathered about, but what a store has `given`; relative paths of the configuration are the bundle's.
     ///
     /// # Errors
     /// A path leads elsewhere than when it was judged, or nowhere.
-    pub(super) fn judged(plan: &Plan, spec: &Spec, facts: &HostFacts, bundle: &Path) -> Result<Self> {
+    pub(super) fn judged(
+        plan: &Plan,
+        given: Option<&Given>,
+        spec: &Spec,
+        facts: &HostFacts,
+        bundle: &Path,
+    ) -> Result<Self> {
         let mut pinned = Self::nothing(plan);
         for (space, path) in &mut pinned.plan.spaces.join {
             let opened = namespace(*space, path, facts)?;
@@ -46,7 +54,7 @@ impl Pinned {
         }
         // A caller without the host's rights has its child open what it may not: a descriptor of ours is of no use there.
         if !facts.in_user_namespace {
-            pinned.sources(spec, facts, bundle)?;
+            pinned.sources(given, spec, facts, bundle)?;
         }
         Ok(pinned)
     }
@@ -60,11 +68,19 @@ impl Pinned {
         Failure::IdMap { path, errno }
     }
 
-    fn sources(&mut self, spec: &Spec, facts: &HostFacts, bundle: &Path) -> Result<()> {
+    fn sources(
+        &mut self,
+        given: Option<&Given>,
+        spec: &Spec,
+        facts: &HostFacts,
+        bundle: &Path,
+    ) -> Result<()> {
         let leads: BTreeMap<PathBuf, &PathBuf> =
             facts.sources.iter().map(|(source, lead)| (bundle.join(source), lead)).collect();
         let root = spec.root().as_ref().map(|root| bundle.join(root.path()));
-        for index in shown(&self.plan) {
+        // What a store gives was not judged by its path, and is opened by whoever makes it.
+        let made = |index: &usize| given.is_some_and(|given| given.makes(*index));
+        for index in shown(&self.plan).into_iter().filter(|index| !made(index)) {
             let Some(source) = self.plan.sources.get_mut(index).filter(|source| source.instance.is_none())
             else {
                 continue;
@@ -82,7 +98,7 @@ impl Pinned {
 }
 
 /// Opens a path that was judged: a link on it was not there then.
-fn plainly(judged: &Path) -> Result<OwnedFd> {
+pub(super) fn plainly(judged: &Path) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     openat2(CWD, judged, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS).map_err(|errno| {
         let error = Error::os(format!("open mount source {}", judged.display()), errno.raw_os_error());

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use casemate_core::sys::landlock;
-use casemate_policy::HostFacts;
+use casemate_policy::{FromStore, HostFacts};
 use casemate_spec::{Config, Host};
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::sched_getaffinity;
@@ -17,24 +17,26 @@ use crate::ids;
 
 /// The host's facts; `host` is what the specification's own rules depend on, and `bundle` is where relative sources
 /// of mounts begin.
-pub fn facts(global: &Global, host: Host, config: &Config, bundle: &Path) -> HostFacts {
+/// `root` is where the root filesystem's files lie, where that is not the configuration's `root.path`.
+pub fn facts(global: &Global, host: Host, config: &Config, bundle: &Path, root: Option<&Path>) -> HostFacts {
     HostFacts {
         host,
         landlock_abi: landlock::abi(),
         kernel: kernel(),
         in_user_namespace: global.is_confined(),
-        no_range: no_range(global, config, bundle),
+        no_range: no_range(global, config, bundle, root),
         no_limits: no_limits(global, config),
         sources: sources(config, bundle),
         // A host that does not tell leaves the policy's limits on CPU time to be what they are without it.
         cpus: sched_getaffinity(None).map_or(0, |set| set.count()),
+        store: FromStore::default(),
     }
 }
 
 /// A container of a caller who is not root of the host has the caller's ids in any case.
-fn no_range(global: &Global, config: &Config, bundle: &Path) -> Option<String> {
-    let root = config.spec.root().as_ref().filter(|_| !global.is_confined())?;
-    ids::obstacle(&bundle.join(root.path()))
+fn no_range(global: &Global, config: &Config, bundle: &Path, root: Option<&Path>) -> Option<String> {
+    let asked = config.spec.root().as_ref().filter(|_| !global.is_confined())?;
+    ids::obstacle(root.unwrap_or(&bundle.join(asked.path())))
 }
 
 /// Why limits that nobody asked for cannot be had. Root has every control group; a user those that were delegated.

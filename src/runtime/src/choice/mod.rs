@@ -14,6 +14,7 @@ mod gate;
 mod host;
 mod limits;
 mod policies;
+mod store;
 mod trusted;
 
 use std::collections::HashMap;
@@ -27,6 +28,7 @@ pub use gate::judged;
 pub use host::HostConfig;
 pub use limits::bounded;
 pub use policies::Policies;
+pub use store::StoreDocument;
 
 use crate::cli::Global;
 use crate::store::{Container, POLICY};

@@ -45,6 +45,10 @@ pub struct Global {
     #[arg(long, global = true)]
     pub audit: bool,
 
+    /// Layers and volumes that a store of the operator's gives the container: a JSON file, root's own
+    #[arg(long, value_name = "FILE")]
+    pub store: Option<PathBuf>,
+
     /// Accepted and ignored, as checkpoints are not supported
     #[arg(long, value_name = "PATH", hide = true)]
     pub criu: Option<PathBuf>,

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::table::Table;
 use crate::birth::{facts, source};
-use crate::choice::{self, Chosen};
+use crate::choice::{self, Chosen, StoreDocument};
 use crate::cli::{CheckArgs, Global, ReportFormat};
 
 /// What `check` exits with when the policy denies the bundle.
@@ -23,7 +23,7 @@ pub fn check(global: &Global, args: &CheckArgs) -> Result<ExitCode> {
     let (path, bytes) = source(Some(&args.bundle))?;
     let config = casemate_spec::parse(&bytes)?;
     let chosen = choice::choose(global, config.spec.annotations().as_ref())?;
-    let facts = facts(global, &config, &path);
+    let facts = facts(global, &config, &path, StoreDocument::load(global)?.as_ref())?;
     let verdict = match judge(config, &chosen.policy, &facts) {
         Err(denied) if denied.is_malformed() => return Err(Error::from(denied)),
         verdict => verdict,

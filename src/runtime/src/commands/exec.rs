@@ -128,6 +128,7 @@ fn visit_plan(admitted: &Admitted, record: &Record, args: &ExecArgs) -> Result<P
         keep_groups: crate::birth::keeps_groups(spec.linux().as_ref()),
         ids: record.ids.as_ref().map(|ids| ids.first),
         landlock_abi: abi(),
+        store: None,
     };
     plan::visit(spec, admitted.confinement(), &context)
 }

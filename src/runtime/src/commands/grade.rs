@@ -9,7 +9,7 @@ use serde_json::json;
 use super::check::DENIED;
 use super::table::Table;
 use crate::birth::{facts, source};
-use crate::choice;
+use crate::choice::{self, StoreDocument};
 use crate::cli::{CheckArgs, Global, ReportFormat};
 
 /// Prints a grade of the bundle as its policy would have it enforced.
@@ -20,7 +20,7 @@ pub fn grade(global: &Global, args: &CheckArgs) -> Result<ExitCode> {
     let (path, bytes) = source(Some(&args.bundle))?;
     let config = casemate_spec::parse(&bytes)?;
     let chosen = choice::choose(global, config.spec.annotations().as_ref())?;
-    let facts = facts(global, &config, &path);
+    let facts = facts(global, &config, &path, StoreDocument::load(global)?.as_ref())?;
     let admitted = judge(config, &chosen.policy, &facts).map_err(|denied| match denied.is_malformed() {
         true => Error::from(denied),
         false => Error::from(denied).exit(DENIED),

@@ -44,6 +44,7 @@ pub fn plan(global: &Global, args: &PlanArgs) -> Result<ExitCode> {
         // Which range it will be is known at create only.
         ids: has_own_ids(&bundle.admitted).then_some(bundle.chosen.host.ids.base),
         landlock_abi: abi(),
+        store: bundle.store.as_ref(),
     };
     let planned = plan::plan(&bundle.admitted, &context)?;
     let mut text = String::new();

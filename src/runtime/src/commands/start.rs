@@ -98,6 +98,7 @@ fn words(spec: &Spec, container: &Container, failure: Failure) -> Error {
         keep_groups: false,
         ids: None,
         landlock_abi: 0,
+        store: None,
     };
     plan::visit(spec, &Confinement::default(), &context)
         .map_or_else(|error| error, |plan| explain(&plan, failure))

@@ -12,7 +12,7 @@ use oci_spec::runtime::{
     LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder,
 };
 
-use crate::birth::facts;
+use crate::birth::facts_again;
 use crate::cli::{Global, Limits, UpdateArgs};
 use crate::store::{CONFIG, Container, Root, Status};
 use crate::{choice, log};
@@ -51,7 +51,7 @@ pub fn update(global: &Global, args: &UpdateArgs) -> Result<ExitCode> {
 fn bounded(global: &Global, container: &Container, asked: LinuxResources) -> Result<LinuxResources> {
     let lost = || Error::new(CONFIG, "the container has lost its copy");
     let config = casemate_spec::parse(&container.home().read(CONFIG)?.ok_or_else(lost)?)?;
-    let facts = facts(global, &config, &container.record().bundle);
+    let facts = facts_again(global, &config, container.record());
     choice::bounded(&choice::kept(global, container)?, config, &facts, asked)
 }
 

@@ -23,6 +23,15 @@ pub struct Layers {
     pub upper: Option<Upper>,
     /// Other options of the mount.
     pub options: Vec<(CString, Option<CString>)>,
+    /// The first of the host ids that its directories must have on the disk; none where they are as they are.
+    pub owner: Option<u32>,
+}
+
+impl Layers {
+    /// Whether overlayfs takes them for too few: one that is only read needs an empty one beneath it.
+    pub fn is_alone(&self) -> bool {
+        self.upper.is_none() && self.lowers.len() == 1
+    }
 }
 
 /// The writable layer of an overlay mount.
@@ -120,7 +129,7 @@ fn layers(options: &[u8]) -> Result<Layers> {
         }
         _ => None,
     };
-    Ok(Layers { lowers, upper, options: kept })
+    Ok(Layers { lowers, upper, options: kept, owner: None })
 }
 
 /// `a:b:c`, a colon within a name written `\:`. The kernel takes `::` to begin layers of data only.

@@ -3,6 +3,7 @@
 mod capabilities;
 mod cgroup_mounts;
 mod devices;
+mod given;
 mod layers;
 mod mounts;
 mod process;
@@ -22,6 +23,7 @@ use casemate_spec::mount::PropagationKind;
 use casemate_spec::{ContainerId, Error, Result};
 use oci_spec::runtime::{Hook as OciHook, Linux, Spec};
 
+pub use given::{Bound, Given};
 pub use layers::{Layers, Upper, is_overlay};
 pub use process::process;
 pub use spaces::{id_maps, kind as space_kind};
@@ -29,6 +31,7 @@ use text::{c_string, place};
 pub use words::{Words, describe};
 
 use crate::cgroup::Placement;
+use crate::choice::StoreDocument;
 
 /// What a plan depends on besides the configuration.
 #[derive(Debug)]
@@ -57,6 +60,8 @@ pub struct Context<'a> {
     pub ids: Option<u32>,
     /// The kernel's Landlock ABI; 0 where there is none.
     pub landlock_abi: u32,
+    /// What the operator's store gives the container.
+    pub store: Option<&'a StoreDocument>,
 }
 
 /// The absolute path of the root filesystem.
@@ -86,6 +91,8 @@ pub struct Planned {
     pub plan: Plan,
     /// The root filesystem's layers, where it is an overlay mount that is to be assembled anew.
     pub layers: Option<Layers>,
+    /// What a store gives.
+    pub given: Option<Given>,
 }
 
 /// Whether an overlay mount is at `root` that can be assembled anew.
@@ -107,8 +114,9 @@ pub fn plan(admitted: &Admitted, context: &Context<'_>) -> Result<Planned> {
     let oci = spec.process().as_ref().ok_or_else(|| Error::new("config.json: process", "missing"))?;
     refuse_intel_rdt(linux)?;
     let spaces = spaces::spaces(linux, context.ids)?;
-    let mut building =
-        Building { house: Vec::new(), sources: Vec::new(), own: own_maps(context, &spaces), layers: None };
+    let given = context.store.map(|store| Given::new(store, &spaces)).transpose()?;
+    let own = own_maps(context, &spaces);
+    let mut building = Building { house: Vec::new(), sources: Vec::new(), own, layers: None, given };
     let enter = building.root(spec, context, spaces.makes(Space::Mount), spaces.joins(Space::Mount))?;
     if spaces.makes(Space::Mount) {
         let user = spaces.has_user();
@@ -150,7 +158,7 @@ pub fn plan(admitted: &Admitted, context: &Context<'_>) -> Result<Planned> {
         house: building.house,
         enter,
     };
-    Ok(Planned { plan, layers: building.layers })
+    Ok(Planned { plan, layers: building.layers, given: building.given })
 }
 
 /// Cache and memory bandwidth allocation is a feature of processors that this project cannot test on.
@@ -201,6 +209,7 @@ struct Building {
     /// Set where the container has ids of its own that its files on the host do not have.
     own: Option<Maps>,
     layers: Option<Layers>,
+    given: Option<Given>,
 }
 
 impl Building {
@@ -213,6 +222,9 @@ impl Building {
     fn root(&mut self, spec: &Spec, context: &Context<'_>, new: bool, joined: bool) -> Result<Enter> {
         if joined {
             return Ok(Enter::Stay);
+        }
+        if let Some(layers) = context.store.and_then(|store| store.overlays.get("/")) {
+            return self.given_root(spec, context, layers);
         }
         let rootfs = rootfs(spec, context.bundle)?;
         let path = c_string(&rootfs.to_string_lossy())?;

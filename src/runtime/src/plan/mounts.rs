@@ -64,6 +64,9 @@ impl Building {
             // As it will be walked: `..` and doubled slashes resolved.
             not_over_proc(Path::new(&at.to_string()))?;
         }
+        if self.given_mount(oci, context, &options)? {
+            return Ok(());
+        }
         let changes = changes(&options);
         if options.remount && options.bind.is_none() {
             self.house.push(remount(at, changes, format!("with {}", words.join(","))));
@@ -160,7 +163,7 @@ fn not_over_proc(destination: &Path) -> Result<()> {
 }
 
 /// A bind's source; a relative one is the bundle's.
-fn source_path(oci: &OciMount, bundle: &Path) -> PathBuf {
+pub(super) fn source_path(oci: &OciMount, bundle: &Path) -> PathBuf {
     bundle.join(oci.source().as_deref().unwrap_or(Path::new("")))
 }
 

@@ -13,7 +13,8 @@ pub struct Words<'a, T>(pub &'a T);
 
 impl fmt::Display for Words<'_, Planned> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(layers) = &self.0.layers {
+        let given = self.0.given.iter().flat_map(|given| &given.overlays).map(|(_, layers)| layers);
+        for layers in self.0.layers.iter().chain(given) {
             for layer in &layers.lowers {
                 writeln!(f, "placed   id-mapped layer {}", layer.to_string_lossy())?;
             }
@@ -21,6 +22,9 @@ impl fmt::Display for Words<'_, Planned> {
                 let (base, layer) = (upper.base.to_string_lossy(), upper.upper.to_string_lossy());
                 writeln!(f, "placed   id-mapped upper layer {base}/{layer}")?;
             }
+        }
+        for (_, bound) in self.0.given.iter().flat_map(|given| &given.binds) {
+            writeln!(f, "placed   id-mapped volume {}", bound.path.display())?;
         }
         write!(f, "{}", Words(&self.0.plan))
     }

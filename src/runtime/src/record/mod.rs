@@ -35,7 +35,7 @@ use serde_json::Value;
 
 pub use arguments::RecordArgs;
 
-use crate::birth::{self, Bundle};
+use crate::birth::Bundle;
 use crate::cli::{Global, LogFormat, Rootless};
 use capabilities::{Watch, infer};
 use keeper::Keeper;
@@ -56,6 +56,9 @@ const POLICY: &str = "baseline";
 pub fn record(global: &Global, args: &RecordArgs) -> Result<ExitCode> {
     if let Some(id) = &args.keeper {
         return keeper::keep(global, id, &args.bundle);
+    }
+    if global.store.is_some() {
+        return Err(Error::new("record", "it makes a bundle of its own, and --store is about this one"));
     }
     let mut global = global.clone();
     global.policy.get_or_insert_with(|| POLICY.to_owned());
@@ -107,7 +110,7 @@ fn watch(
         }
     };
     let mut child = None;
-    let kernel = birth::facts(global, bundle.admitted.config(), &bundle.path).kernel;
+    let kernel = bundle.facts.kernel;
     let outcome = workshop::watched(config, &bundle.path, &program, &workshop.socket(), kernel).and_then(
         |(config, unseen)| {
             workshop.write(&config)?;

@@ -48,8 +48,7 @@ pub fn settle(
             .map_err(|error| Error::io(output.display().to_string(), &error))?;
         let resolved = choice::Policies::on(global).find(&path.to_string_lossy())?;
         let config = casemate_spec::parse(&bundle.bytes)?;
-        let host = crate::birth::facts(global, &config, &bundle.path);
-        let Err(denied) = judge(config, &resolved, &host) else { return Ok(admitted) };
+        let Err(denied) = judge(config, &resolved, &bundle.facts) else { return Ok(admitted) };
         let mut news = false;
         for violation in denied.violations() {
             let reason = format!("asked by the bundle: {}: {}", violation.field, violation.asked);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use casemate_policy::Admitted;
+use casemate_policy::{Admitted, FromStore};
 use casemate_spec::{ContainerId, Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +42,9 @@ pub struct Record {
     /// The host ids that it alone has; written before anything is made with them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ids: Option<Range>,
+    /// What the operator's store gave it (`--store`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<FromStore>,
     /// Whether `--systemd-cgroup` was given.
     pub systemd_cgroup: bool,
     /// Whether missing permission on control groups is forgiven.
