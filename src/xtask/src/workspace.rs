@@ -32,6 +32,27 @@ pub fn build_runtime() -> Outcome<PathBuf> {
     Ok(runtime())
 }
 
+/// Where the release builds of all our programs are.
+pub fn programs() -> PathBuf {
+    target().join(format!("{}-unknown-linux-gnu/release", env::consts::ARCH))
+}
+
+/// Builds them all in release and says where they are.
+pub fn build_programs() -> Outcome<PathBuf> {
+    let packages = ["runtime", "shim", "layer", "broker", "daemon", "cli"];
+    let wanted = packages.iter().flat_map(|name| ["--package".to_owned(), format!("casemate-{name}")]);
+    command::run(cargo().args(["build", "--release"]).args(wanted))?;
+    Ok(programs())
+}
+
+/// `$CASEMATE_LIBEXEC` where the developer has chosen a folder of programs, else fresh release builds.
+pub fn programs_under_test() -> Outcome<PathBuf> {
+    match env::var_os("CASEMATE_LIBEXEC") {
+        Some(chosen) => Ok(chosen.into()),
+        None => build_programs(),
+    }
+}
+
 /// `$CASEMATE_RUNTIME` where the developer has chosen a program, else a fresh release build.
 pub fn runtime_under_test() -> Outcome<PathBuf> {
     match env::var_os("CASEMATE_RUNTIME") {

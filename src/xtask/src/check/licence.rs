@@ -1,7 +1,7 @@
 //! SPDX licence expressions, held against what we accept.
 
 /// Licences that ask for no more than attribution, and file-level copyleft.
-const ACCEPTED: [&str; 13] = [
+const ACCEPTED: [&str; 15] = [
     "0BSD",
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
@@ -9,12 +9,14 @@ const ACCEPTED: [&str; 13] = [
     "BSD-3-Clause",
     "BSL-1.0",
     "CC0-1.0",
+    "CDLA-Permissive-2.0",
     "ISC",
     "MIT",
     "MPL-2.0",
     "Unicode-3.0",
     "Unlicense",
     "Zlib",
+    "bzip2-1.0.6",
 ];
 
 /// Whether some choice the expression leaves us is made of accepted licences only.

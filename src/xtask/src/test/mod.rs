@@ -32,13 +32,14 @@ const ENGINES: &str = "tests/harness/packages.txt";
 pub fn run(args: &Args) -> Outcome {
     prepare(args.quick)?;
     hugetlb::give_back()?;
+    let programs = workspace::programs_under_test()?;
     let runtime = workspace::runtime_under_test()?;
     let skips = workspace::scratch("test")?.join("skips");
     fs::write(&skips, "").doing(skips.display())?;
 
     let before = Traces::take()?;
     let documented = if args.nextest.is_empty() { doctests() } else { Ok(()) };
-    let tested = nextest(args, &runtime, &skips);
+    let tested = nextest(args, &programs, &runtime, &skips);
     let left = orphans::end()?;
     report_skips(&skips)?;
     let clean = report_leaks(&Traces::left_since(&before)?, &left);
@@ -56,7 +57,7 @@ pub fn prepare(quick: bool) -> Outcome {
     setup::nextest()
 }
 
-fn nextest(args: &Args, runtime: &Path, skips: &Path) -> Outcome {
+fn nextest(args: &Args, programs: &Path, runtime: &Path, skips: &Path) -> Outcome {
     let mut cargo = workspace::cargo();
     cargo.args(["nextest", "run", "--no-tests=fail"]);
     if args.quick {
@@ -64,6 +65,7 @@ fn nextest(args: &Args, runtime: &Path, skips: &Path) -> Outcome {
     }
     cargo
         .args(&args.nextest)
+        .env("CASEMATE_LIBEXEC", programs)
         .env("CASEMATE_RUNTIME", runtime)
         .env("CASEMATE_SKIPS", skips)
         .stdin(Stdio::null());
