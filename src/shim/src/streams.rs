@@ -1,0 +1,60 @@
+//! The ends of a process's standard streams.
+
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
+
+use casemate_spec::{Error, Result};
+use rustix::io::{Errno, ioctl_fionbio};
+use rustix::pipe::{PipeFlags, pipe_with};
+
+/// Our ends; none of them ever blocks.
+#[derive(Debug, Default)]
+pub struct Streams {
+    /// What it reads from.
+    pub input: Option<OwnedFd>,
+    /// What it writes to: its standard output, or its terminal.
+    pub output: Option<OwnedFd>,
+    /// Its standard error.
+    pub error: Option<OwnedFd>,
+    /// The near side of its terminal, held so that the terminal does not hang up while nobody else has it open.
+    pub near: Option<OwnedFd>,
+}
+
+/// The process's ends.
+#[derive(Debug)]
+pub struct Theirs {
+    /// Its standard input.
+    pub input: Stdio,
+    /// Its standard output.
+    pub output: Stdio,
+    /// Its standard error.
+    pub error: Stdio,
+}
+
+/// Pipes for the output and the error stream, and for the input where it is `open`.
+///
+/// # Errors
+/// The kernel's.
+pub fn pipes(open: bool) -> Result<(Theirs, Streams)> {
+    let make = || -> Result<(Theirs, Streams), Errno> {
+        let (input, ours) = match open {
+            true => {
+                let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+                (read.into(), Some(unblock(write)?))
+            }
+            false => (Stdio::null(), None),
+        };
+        let (output, write) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (error, complain) = pipe_with(PipeFlags::CLOEXEC)?;
+        let theirs = Theirs { input, output: write.into(), error: complain.into() };
+        let (output, error) = (Some(unblock(output)?), Some(unblock(error)?));
+        Ok((theirs, Streams { input: ours, output, error, near: None }))
+    };
+    make().map_err(|errno| Error::os("make pipes", errno.raw_os_error()))
+}
+
+/// Makes reading and writing return at once.
+pub fn unblock(fd: OwnedFd) -> Result<OwnedFd, Errno> {
+    ioctl_fionbio(&fd, true)?;
+    Ok(fd)
+}
