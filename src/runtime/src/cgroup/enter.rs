@@ -80,7 +80,7 @@ impl Cgroup {
         let (Some(unit), Some((resources, rules))) = (&self.placement.systemd, &self.pending) else {
             return Ok(self);
         };
-        let started = systemd::start(unit, pid, resources, rules).and_then(|()| {
+        let started = systemd::start(unit, pid, resources, Some(rules)).and_then(|()| {
             let cgroup = make(&self.placement, &mut Made::default())?;
             cgroup.attach(pid)?;
             cgroup.limit(Some(resources), rules)?;

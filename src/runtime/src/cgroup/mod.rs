@@ -23,6 +23,7 @@ mod freeze;
 mod kill;
 mod layout;
 mod oom;
+mod parent;
 mod place;
 mod remove;
 mod stats;

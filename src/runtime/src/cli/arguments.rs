@@ -257,6 +257,34 @@ pub struct CheckArgs {
     pub format: ReportFormat,
 }
 
+/// `cgroup`.
+#[derive(Debug, Clone, Args)]
+pub struct CgroupArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: CgroupVerb,
+}
+
+/// What `cgroup` does.
+#[derive(Debug, Clone, Subcommand)]
+pub enum CgroupVerb {
+    /// Make it where it is missing, and set limits; what is not named stays
+    Set {
+        /// As linux.cgroupsPath names a container's
+        #[arg(value_name = "PATH")]
+        path: PathBuf,
+        /// File with limits in the form of config.json's linux.resources, or - for standard input
+        #[arg(short, long, value_name = "FILE")]
+        resources: PathBuf,
+    },
+    /// Remove it; nothing may be in it any more
+    Remove {
+        /// As linux.cgroupsPath names a container's
+        #[arg(value_name = "PATH")]
+        path: PathBuf,
+    },
+}
+
 /// `policy`.
 #[derive(Debug, Clone, Args)]
 pub struct PolicyArgs {

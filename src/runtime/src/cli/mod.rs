@@ -15,8 +15,9 @@ use casemate_spec::Result;
 use clap::{ArgMatches, Args, FromArgMatches};
 
 pub use arguments::{
-    BirthArgs, CheckArgs, CreateArgs, DeleteArgs, EventsArgs, ExecArgs, Format, IdArgs, KillArgs, ListArgs,
-    NoArgs, PlanArgs, PolicyArgs, PolicyVerb, PsArgs, ReportFormat, RunArgs, SpecArgs, UnsupportedArgs,
+    BirthArgs, CgroupArgs, CgroupVerb, CheckArgs, CreateArgs, DeleteArgs, EventsArgs, ExecArgs, Format,
+    IdArgs, KillArgs, ListArgs, NoArgs, PlanArgs, PolicyArgs, PolicyVerb, PsArgs, ReportFormat, RunArgs,
+    SpecArgs, UnsupportedArgs,
 };
 pub use global::{Global, LogFormat, Rootless, in_user_namespace};
 pub use report::Stop;
@@ -55,6 +56,7 @@ macro_rules! commands {
 }
 
 commands! {
+    "cgroup" Cgroup(CgroupArgs) "Set or remove a parent control group, whose limits hold for all containers beneath it";
     "check" Check(CheckArgs) "Say what the policy makes of a bundle: what is asked, enforced and denied (exit code 3)";
     "checkpoint" Checkpoint(UnsupportedArgs) "Not supported: says why";
     "create" Create(CreateArgs) "Create a container, ready to start";

@@ -1,5 +1,6 @@
 //! One file a command, and the dispatch to them.
 
+pub mod cgroup;
 pub mod check;
 pub mod create;
 pub mod delete;
@@ -40,6 +41,7 @@ pub fn run(global: &Global, command: &Command) -> Result<ExitCode> {
         Command::Start(args) => start::start(global, args),
         Command::Run(args) => run::run(global, args),
         Command::Exec(args) => exec::exec(global, args),
+        Command::Cgroup(args) => cgroup::cgroup(global, args),
         Command::Check(args) => check::check(global, args),
         Command::Checkpoint(_) | Command::Restore(_) => Err(Error::new(
             "checkpoint and restore",

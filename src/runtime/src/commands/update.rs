@@ -55,7 +55,11 @@ fn bounded(global: &Global, container: &Container, asked: LinuxResources) -> Res
     choice::bounded(&choice::kept(global, container)?, config, &facts, asked)
 }
 
-fn document(path: &Path) -> Result<Vec<u8>> {
+/// A resources document, from a file or from standard input (`-`).
+///
+/// # Errors
+/// It cannot be read, or is too large.
+pub(super) fn document(path: &Path) -> Result<Vec<u8>> {
     let failed = |error: std::io::Error| Error::io(format!("read resources {}", path.display()), &error);
     let mut bytes = Vec::new();
     let read = if path == Path::new("-") {

@@ -30,7 +30,7 @@ pub(super) struct Unit {
 }
 
 impl Unit {
-    fn is_slice(&self) -> bool {
+    pub(super) fn is_slice(&self) -> bool {
         has_slice_suffix(&self.name)
     }
 }
@@ -65,8 +65,9 @@ pub(super) fn place(layout: &Layout, wish: &Wish<'_>) -> Result<Placement> {
     })
 }
 
-/// Starts the unit around `pid` and waits until it is there.
-pub(super) fn start(unit: &Unit, pid: i32, resources: &LinuxResources, rules: &Rules) -> Result<()> {
+/// Starts the unit around `pid` and waits until it is there; a slice is around nobody, and may leave devices to what is
+/// in it.
+pub(super) fn start(unit: &Unit, pid: i32, resources: &LinuxResources, rules: Option<&Rules>) -> Result<()> {
     let pid = u32::try_from(pid)
         .map_err(|_negative| Error::new("systemd scope", format!("{pid} is no process id")))?;
     let mut properties: Vec<Property> = vec![
@@ -86,7 +87,7 @@ pub(super) fn start(unit: &Unit, pid: i32, resources: &LinuxResources, rules: &R
     for accounting in ["CPUAccounting", "MemoryAccounting", "TasksAccounting", io] {
         properties.push((accounting, Value::Flag(true)));
     }
-    properties.extend(properties::devices(rules));
+    properties.extend(rules.map(properties::devices).into_iter().flatten());
     properties.extend(properties::limits(resources, unit.pure_v2)?);
     let mut bus = Bus::connect(unit.user)?;
     let body = Body::default().text(&unit.name)?.text("replace")?.properties(&properties)?.no_units()?;
