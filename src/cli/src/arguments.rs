@@ -6,12 +6,19 @@ use std::process::ExitCode;
 use casemate_spec::wire::{PolicyName, Tenant};
 use clap::{Args, Parser, Subcommand};
 
+use crate::verbs::{ContainerVerb, ExecArgs, ImageVerb, RunArgs, SystemVerb};
+
 /// Hardened containers, behind client certificates
 #[derive(Debug, Parser)]
 #[command(name = "casemate", version, disable_help_subcommand = true)]
-struct Program {
+pub struct Program {
+    /// Everything that lasts: layers, volumes, certificates, metadata. Clients ask the daemon that DOCKER_HOST names, or
+    /// else this one's
+    #[arg(long, global = true, value_name = "DIR", default_value = "/var/lib/casemate")]
+    pub data_root: PathBuf,
+    /// What to do.
     #[command(subcommand)]
-    command: Command,
+    pub command: Command,
 }
 
 /// The verbs.
@@ -27,21 +34,21 @@ pub enum Command {
     /// Certificates of the server and of clients
     #[command(subcommand)]
     Pki(PkiVerb),
-}
-
-/// Where everything is.
-#[derive(Debug, Clone, Args)]
-pub struct PlaceArgs {
-    /// Everything that lasts: layers, volumes, certificates, metadata
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/casemate")]
-    pub data_root: PathBuf,
+    /// Run a container
+    Run(RunArgs),
+    /// Run a command in a running container
+    Exec(ExecArgs),
+    #[command(flatten)]
+    Containers(ContainerVerb),
+    #[command(flatten)]
+    Images(ImageVerb),
+    #[command(flatten)]
+    System(SystemVerb),
 }
 
 /// `up`
 #[derive(Debug, Clone, Args)]
 pub struct UpArgs {
-    #[command(flatten)]
-    pub place: PlaceArgs,
     /// Where the API listens: an address and a port, or port 0 for a free one
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:2376")]
     pub listen: std::net::SocketAddr,
@@ -59,8 +66,6 @@ pub struct UpArgs {
 /// `down`
 #[derive(Debug, Clone, Args)]
 pub struct DownArgs {
-    #[command(flatten)]
-    pub place: PlaceArgs,
     /// Leave containers running; the next `up` finds them
     #[arg(long)]
     pub keep: bool,
@@ -71,16 +76,12 @@ pub struct DownArgs {
 pub enum PkiVerb {
     /// Make an authority, the server's certificate and an administrator's, where they are missing
     Init {
-        #[command(flatten)]
-        place: PlaceArgs,
         /// Names and addresses by which clients reach the server, besides localhost and the host's name
         #[arg(long = "name", value_name = "HOST")]
         names: Vec<String>,
     },
     /// Issue a client's certificate
     Issue {
-        #[command(flatten)]
-        place: PlaceArgs,
         /// Who
         name: String,
         /// Whose objects it sees and touches
@@ -98,30 +99,23 @@ pub enum PkiVerb {
     },
     /// Revoke a client's certificates; its connections are closed
     Revoke {
-        #[command(flatten)]
-        place: PlaceArgs,
         /// Who, or one certificate by its serial number
         name: String,
     },
     /// Renew the server's certificate and the revocation list
     Renew {
-        #[command(flatten)]
-        place: PlaceArgs,
         /// As for `init`
         #[arg(long = "name", value_name = "HOST")]
         names: Vec<String>,
     },
     /// List the certificates that were issued
-    List {
-        #[command(flatten)]
-        place: PlaceArgs,
-    },
+    List,
 }
 
 /// Reads the command line.
-pub fn parse() -> Result<Command, ExitCode> {
+pub fn parse() -> Result<Program, ExitCode> {
     match Program::try_parse() {
-        Ok(program) => Ok(program.command),
+        Ok(program) => Ok(program),
         Err(error) => {
             let code = if error.use_stderr() { 2 } else { 0 };
             // A closed standard output is the reader's choice.

@@ -11,18 +11,20 @@ mod client;
 mod pki;
 mod place;
 mod up;
+mod verbs;
 
 use std::process::ExitCode;
 
-use arguments::{Command, parse};
+use arguments::{Command, Program, parse};
 use casemate_spec::Result;
+use client::{Client, now};
 
 fn main() -> ExitCode {
-    let command = match parse() {
-        Ok(command) => command,
+    let program = match parse() {
+        Ok(program) => program,
         Err(code) => return code,
     };
-    match run(command) {
+    match run(program) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("casemate: {error}");
@@ -34,11 +36,17 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<ExitCode> {
-    match command {
-        Command::Up(args) => up::up(&args),
-        Command::Down(args) => up::down(&args),
-        Command::Supervise(args) => up::supervise(&args),
-        Command::Pki(verb) => pki::run(&verb),
+fn run(program: Program) -> Result<ExitCode> {
+    let client = || Client::from_environment(&program.data_root);
+    match program.command {
+        Command::Up(args) => up::up(&args, &program.data_root),
+        Command::Down(args) => up::down(&args, &program.data_root),
+        Command::Supervise(args) => up::supervise(&args, &program.data_root),
+        Command::Pki(verb) => pki::run(&verb, &program.data_root),
+        Command::Run(args) => now(verbs::run(&client()?, &args)),
+        Command::Exec(args) => now(verbs::exec(&client()?, &args)),
+        Command::Containers(verb) => now(verbs::containers(&client()?, &verb)),
+        Command::Images(verb) => now(verbs::images(&client()?, &verb)),
+        Command::System(verb) => now(verbs::system(&client()?, &verb)),
     }
 }

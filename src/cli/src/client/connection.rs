@@ -1,4 +1,4 @@
-//! One connection, and what goes over it.
+//! Connections, and what goes over them: one call each, so that nothing waits behind a stream.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,47 +8,104 @@ use casemate_spec::{Error, Result};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::{Request, StatusCode};
+use hyper::upgrade::Upgraded;
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::Client;
 
-/// What an unary call came to.
-#[derive(Debug)]
-pub struct Answer {
-    /// HTTP's status.
-    pub status: StatusCode,
-    /// The body.
-    #[expect(dead_code, reason = "read by the verbs that print it")]
-    pub body: Bytes,
-}
+/// The version of the API that we speak.
+const VERSION: &str = "/v1.51";
 
-/// Asks once, and waits for the whole answer.
-///
-/// # Errors
-/// The daemon cannot be reached, or breaks off.
-pub fn once(client: &Client, method: &str, path: &str) -> Result<Answer> {
-    let failed = |error: std::io::Error| Error::io(client.authority.clone(), &error);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    runtime.block_on(async {
-        let mut sender = connect(client).await?;
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("Host", &client.authority)
-            .body(Full::new(Bytes::new()))
-            .map_err(|error| Error::new("request", error.to_string()))?;
-        let broken = |error: hyper::Error| Error::new(client.authority.clone(), error.to_string());
-        let response = sender.send_request(request).await.map_err(broken)?;
+impl Client {
+    /// Asks, and waits for the whole answer.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or says no: the error is what it says.
+    pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
+        let response = self.stream(method, path, body).await?;
+        let bytes = whole(response.into_body()).await.map_err(|error| self.broken(&error))?;
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&bytes)
+            .map_err(|error| Error::new(self.authority.clone(), format!("its answer: {error}")))
+    }
+
+    /// Asks for an answer that comes in pieces.
+    ///
+    /// # Errors
+    /// As for [`Client::call`].
+    pub async fn stream(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Response<Incoming>> {
+        let response = self.send(method, path, body, None).await?;
+        if response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED {
+            return Ok(response);
+        }
+        Err(self.refused(response).await)
+    }
+
+    /// Asks for a stream in both directions.
+    ///
+    /// # Errors
+    /// As for [`Client::call`].
+    pub async fn hijack(&self, path: &str, body: Option<&Value>) -> Result<TokioIo<Upgraded>> {
+        let response = self.send(Method::POST, path, body, Some("tcp")).await?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(self.refused(response).await);
+        }
+        let upgraded = hyper::upgrade::on(response).await.map_err(|error| self.broken(&error))?;
+        Ok(TokioIo::new(upgraded))
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        upgrade: Option<&str>,
+    ) -> Result<Response<Incoming>> {
+        let mut request = Request::builder().method(method).uri(format!("{VERSION}{path}"));
+        request = request.header("Host", &self.authority);
+        if let Some(protocol) = upgrade {
+            request = request.header("Connection", "Upgrade").header("Upgrade", protocol);
+        }
+        let bytes = match body {
+            Some(body) => {
+                request = request.header("Content-Type", "application/json");
+                body.to_string().into()
+            }
+            None => Bytes::new(),
+        };
+        let request =
+            request.body(Full::new(bytes)).map_err(|error| Error::new("request", error.to_string()))?;
+        let mut sender = connect(self).await?;
+        sender.send_request(request).await.map_err(|error| self.broken(&error))
+    }
+
+    async fn refused(&self, response: Response<Incoming>) -> Error {
         let status = response.status();
-        let body = whole(response.into_body()).await.map_err(broken)?;
-        Ok(Answer { status, body })
-    })
+        let body = whole(response.into_body()).await.unwrap_or_default();
+        let message = serde_json::from_slice::<Value>(&body).ok();
+        let message = message.as_ref().and_then(|body| body["message"].as_str());
+        let why = message.map_or_else(|| format!("it answers {status}"), str::to_owned);
+        let error = Error::new(if message.is_some() { "" } else { &self.authority }, why);
+        if status == StatusCode::NOT_FOUND { error.exit(super::NOT_FOUND) } else { error }
+    }
+
+    fn broken(&self, error: &hyper::Error) -> Error {
+        Error::new(self.authority.clone(), error.to_string())
+    }
 }
 
 async fn whole(body: Incoming) -> Result<Bytes, hyper::Error> {
@@ -56,10 +113,7 @@ async fn whole(body: Incoming) -> Result<Bytes, hyper::Error> {
 }
 
 /// Connects; the connection is driven by a task of its own.
-///
-/// # Errors
-/// The daemon cannot be reached, is not who it says, or does not take our certificate.
-pub async fn connect(client: &Client) -> Result<SendRequest<Full<Bytes>>> {
+async fn connect(client: &Client) -> Result<SendRequest<Full<Bytes>>> {
     let unreachable = |error: std::io::Error| Error::io(format!("connect to {}", client.authority), &error);
     let config = config(&client.certificates)?;
     let stream = TcpStream::connect(&client.authority).await.map_err(unreachable)?;

@@ -1,6 +1,7 @@
 //! Our side of the API: HTTP over mutual TLS.
 
 mod connection;
+mod streams;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,11 @@ use casemate_spec::{Error, Result};
 
 use crate::pki;
 use crate::place::Place;
+
+pub use streams::{lines, relay};
+
+/// The exit status of an error that says: there is no such thing.
+pub const NOT_FOUND: u8 = 44;
 
 /// Who we are to the daemon, and where it is.
 #[derive(Debug, Clone)]
@@ -51,12 +57,17 @@ impl Client {
     /// # Errors
     /// It does not.
     pub fn ping(&self) -> Result<()> {
-        let answer = connection::once(self, "GET", "/_ping")?;
-        if answer.status.is_success() {
-            return Ok(());
-        }
-        Err(Error::new(self.authority.clone(), format!("it answers {}", answer.status)))
+        now(async { self.call(hyper::Method::GET, "/info", None).await.map(drop) })
     }
+}
+
+/// Runs one verb to its end, on this thread.
+///
+/// # Errors
+/// The verb's, or the kernel has no descriptors left.
+pub fn now<T>(verb: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Error::io("start", &error))?.block_on(verb)
 }
 
 /// Where the daemon of a data root listens.

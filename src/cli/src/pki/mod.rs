@@ -19,33 +19,33 @@ pub use identity::Identity;
 pub const ADMINISTRATOR: &str = "admin";
 
 /// Runs a verb of `casemate pki`.
-pub fn run(verb: &PkiVerb) -> Result<ExitCode> {
+pub fn run(verb: &PkiVerb, data_root: &Path) -> Result<ExitCode> {
     match verb {
-        PkiVerb::Init { place, names } => {
-            let place = Place::make(&place.data_root)?;
+        PkiVerb::Init { names } => {
+            let place = Place::make(data_root)?;
             init(&place, names)?;
             println!("authority  {}", place.etc.join("tls/ca.pem").display());
             println!("client     {}", place.client(ADMINISTRATOR).display());
         }
-        PkiVerb::Issue { place, name, tenant, groups, days, out } => {
-            let place = Place::make(&place.data_root)?;
+        PkiVerb::Issue { name, tenant, groups, days, out } => {
+            let place = Place::make(data_root)?;
             let identity = Identity::new(name, tenant.clone(), groups)?;
             let folder = out.clone().unwrap_or_else(|| place.client(name));
             Authority::open(&place)?.issue(&identity, *days, &folder)?;
             println!("{}", folder.display());
         }
-        PkiVerb::Revoke { place, name } => {
-            let place = Place::make(&place.data_root)?;
+        PkiVerb::Revoke { name } => {
+            let place = Place::make(data_root)?;
             let count = Authority::open(&place)?.revoke(name)?;
             println!("revoked {count}");
         }
-        PkiVerb::Renew { place, names } => {
-            let place = Place::make(&place.data_root)?;
+        PkiVerb::Renew { names } => {
+            let place = Place::make(data_root)?;
             let mut authority = Authority::open(&place)?;
             authority.issue_server(names)?;
             authority.write_revocations()?;
         }
-        PkiVerb::List { place } => list(&Place::find(&place.data_root)?)?,
+        PkiVerb::List => list(&Place::find(data_root)?)?,
     }
     Ok(ExitCode::SUCCESS)
 }

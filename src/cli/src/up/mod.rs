@@ -31,8 +31,8 @@ const ADDRESS: &str = "address";
 ///
 /// # Errors
 /// Something is missing, or does not come up.
-pub fn up(args: &UpArgs) -> Result<ExitCode> {
-    let place = Place::make(&args.place.data_root)?;
+pub fn up(args: &UpArgs, data_root: &Path) -> Result<ExitCode> {
+    let place = Place::make(data_root)?;
     let libexec = libexec(args)?;
     let names: Vec<String> = match args.listen.ip() {
         address if address.is_unspecified() => Vec::new(),
@@ -64,8 +64,8 @@ pub fn up(args: &UpArgs) -> Result<ExitCode> {
 ///
 /// # Errors
 /// It does not end.
-pub fn down(args: &DownArgs) -> Result<ExitCode> {
-    let place = Place::find(&args.place.data_root)?;
+pub fn down(args: &DownArgs, data_root: &Path) -> Result<ExitCode> {
+    let place = Place::find(data_root)?;
     let Some(holder) = Lock::holder(&place.run)? else {
         println!("casemate is not running for {}", place.data.display());
         return Ok(ExitCode::SUCCESS);

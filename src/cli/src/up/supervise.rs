@@ -38,8 +38,8 @@ pub fn address(place: &Place, asked: SocketAddr) -> Result<SocketAddr> {
 ///
 /// # Errors
 /// Another one runs, or the broker cannot be started at all.
-pub fn supervise(args: &UpArgs) -> Result<ExitCode> {
-    let place = Place::make(&args.place.data_root)?;
+pub fn supervise(args: &UpArgs, data_root: &Path) -> Result<ExitCode> {
+    let place = Place::make(data_root)?;
     rustix::process::setsid()
         .map_err(|errno| Error::os("leave the terminal", errno.raw_os_error()))
         .map(drop)?;
