@@ -6,8 +6,25 @@
 //! If broken: the tenants' objects are open to whoever broke it; the host is not, the broker judges every wish again.
 #![forbid(unsafe_code)]
 
-mod answer;
-mod call;
-mod routes;
+use std::process::ExitCode;
 
-fn main() {}
+use casemate_daemon::{Arguments, check_config, serve};
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse(std::env::args().skip(1)) {
+        Ok(Arguments::Serve(places)) => serve(&places),
+        Ok(Arguments::CheckConfig(file)) => check_config(&file),
+        Ok(Arguments::Version) => {
+            println!("casemated {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+        Err(message) => Err(message),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("casemated: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -97,6 +97,17 @@ impl Broker {
         }
     }
 
+    /// Says something whose answer nobody needs. It is under way when this returns, before whatever is asked next.
+    ///
+    /// # Errors
+    /// The broker is gone.
+    pub async fn tell(&self, ask: Ask) -> Result<()> {
+        let number = self.0.number.fetch_add(1, Ordering::Relaxed);
+        let message = serde_json::to_vec(&Request { number, ask })
+            .map_err(|error| Failure::failed(format!("request to the broker: {error}")))?;
+        self.0.send(message, &[]).await
+    }
+
     /// Asks, with the descriptors that the verb wants.
     ///
     /// # Errors

@@ -22,6 +22,11 @@ use crate::call::Call;
 /// What a handler comes to.
 pub type Answering = Pin<Box<dyn Future<Output = Result<Answer>> + Send>>;
 
+/// The newest version of the API; the router knows the number alone.
+pub const API_VERSION: &str = "1.51";
+/// The oldest one.
+pub const MIN_API_VERSION: &str = "1.24";
+
 /// One route.
 #[derive(Debug, Clone, Copy)]
 pub struct Route {
@@ -92,4 +97,13 @@ pub fn table() -> Vec<Route> {
         volumes::ROUTES,
     ]
     .concat()
+}
+
+/// The processor, in Go's words.
+pub fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
 }

@@ -1,0 +1,69 @@
+//! A client's connection above TLS: says when bytes come, and hides the end of what a client sends while the
+//! connection is about to be taken over (a client may half-close it before it has read that it may).
+
+use std::io::Result;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::server::TlsStream;
+
+use super::session::Session;
+use super::socket::Socket;
+
+/// The connection.
+#[derive(Debug)]
+pub struct Guarded {
+    tls: TlsStream<Socket>,
+    session: Arc<Session>,
+}
+
+impl Guarded {
+    /// Of a connection whose handshake is over.
+    pub fn new(tls: TlsStream<Socket>, session: Arc<Session>) -> Self {
+        Self { tls, session }
+    }
+
+    /// The account of it.
+    pub fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// Ready once the peer, which has said that it will send nothing more, is gone altogether.
+    pub fn poll_gone(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.tls.get_ref().0.poll_gone(context)
+    }
+}
+
+impl AsyncRead for Guarded {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.tls).poll_read(context, buffer))?;
+        if buffer.filled().len() > before {
+            self.session.heard();
+        } else if self.session.hides_end() && buffer.remaining() > 0 {
+            // Nobody wakes this read: it is the answer that is waited for.
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Guarded {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
+        Pin::new(&mut self.tls).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.tls).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.tls).poll_shutdown(context)
+    }
+}

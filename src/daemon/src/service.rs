@@ -1,0 +1,121 @@
+//! From an HTTP request to its answer: version, route, authorization, handler, and what every answer carries.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use casemate_engine::{Engine, Failure, Result};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::header::{HeaderName, HeaderValue, SERVER, UPGRADE};
+use hyper::{Request, Response, StatusCode};
+
+use crate::answer::{Answer, Content};
+use crate::arguments::Places;
+use crate::call::{Body, Call, LARGEST_JSON};
+use crate::config::{Config, Limits};
+use crate::metrics::Metrics;
+use crate::router::{self, Found, Router};
+use crate::routes::{self, Subject};
+use crate::server::{Gate, Session, Ticket};
+use crate::tls::Trust;
+
+/// Everything that a request may need.
+#[derive(Debug)]
+pub struct Daemon {
+    /// What does the work.
+    pub engine: Arc<Engine>,
+    /// The routes.
+    pub router: Router,
+    /// The configuration, as it was at the start.
+    pub config: Config,
+    /// What a client may cost.
+    pub limits: Limits,
+    /// Who is inside.
+    pub gate: Arc<Gate>,
+    /// Certificates of now.
+    pub trust: ArcSwap<Trust>,
+    /// TLS 1.2 is admitted.
+    pub tls12: bool,
+    /// Where the files are.
+    pub places: Places,
+    /// Counters.
+    pub metrics: Metrics,
+}
+
+impl Daemon {
+    /// Reads the authorization policies again.
+    pub fn reload_authority(&self) {}
+}
+
+/// Answers a request, whatever becomes of it.
+pub async fn answer(
+    daemon: &Arc<Daemon>,
+    session: &Arc<Session>,
+    request: Request<Incoming>,
+) -> Response<Content> {
+    let begun = Instant::now();
+    let Some(place) = daemon.gate.request(&session.caller.identity) else {
+        let message = "too many requests of this client at once";
+        let body = serde_json::json!({ "message": message });
+        return finish(Answer::json(StatusCode::TOO_MANY_REQUESTS, &body), None);
+    };
+    let ticket = session.begin(place, request.headers().contains_key(UPGRADE));
+    let mut operation = "none";
+    let answer = handle(daemon, session, &ticket, request, &mut operation).await;
+    let answer = answer.unwrap_or_else(|failure| Answer::failure(&failure));
+    daemon.metrics.count(operation, answer.0.status(), begun.elapsed());
+    finish(answer, Some(ticket))
+}
+
+async fn handle(
+    daemon: &Arc<Daemon>,
+    session: &Arc<Session>,
+    ticket: &Ticket,
+    request: Request<Incoming>,
+    operation: &mut &'static str,
+) -> Result<Answer> {
+    let path = request.uri().path().to_owned();
+    let (version, path) = router::version(&path)?;
+    let Some(Found { route, captured }) = daemon.router.find(request.method(), path) else {
+        return Err(Failure::not_found("page not found"));
+    };
+    *operation = route.operation;
+    let query = router::query(request.uri().query().unwrap_or_default());
+    let mut request = request.map(Body::Streamed);
+    request.extensions_mut().insert(ticket.clone());
+    request.extensions_mut().insert(Arc::clone(daemon));
+    let caller = session.caller.clone();
+    let mut call = Call { engine: Arc::clone(&daemon.engine), caller, version, captured, query, request };
+    if matches!(route.subject, Subject::NewContainer | Subject::NewVolume) {
+        let read = tokio::time::timeout(daemon.limits.body_time.0, call.bytes(LARGEST_JSON)).await;
+        let body = read.map_err(|_| Failure::invalid("request body: it takes too long"))??;
+        *call.request.body_mut() = Body::Read(body);
+    }
+    (route.handler)(call).await
+}
+
+/// What every answer carries; the ticket goes with its last byte.
+fn finish(answer: Answer, ticket: Option<Ticket>) -> Response<Content> {
+    let mut response = answer.0.map(|body| {
+        let held = move |error| {
+            // Held by the closure: it lives as long as the body does.
+            let _ = &ticket;
+            error
+        };
+        body.map_err(held).boxed_unsync()
+    });
+    let headers = response.headers_mut();
+    for (name, value) in [
+        ("api-version", HeaderValue::from_static(routes::API_VERSION)),
+        ("ostype", HeaderValue::from_static("linux")),
+        ("docker-experimental", HeaderValue::from_static("false")),
+    ] {
+        headers.insert(HeaderName::from_static(name), value);
+    }
+    headers.insert(
+        SERVER,
+        HeaderValue::from_static(concat!("Casemate/", env!("CARGO_PKG_VERSION"), " (linux)")),
+    );
+    response
+}
