@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use casemate_spec::wire::{PolicyName, Tenant};
 use clap::{Args, Parser, Subcommand};
 
+use crate::audit::AuditVerb;
 use crate::verbs::{ContainerVerb, ExecArgs, ImageVerb, RunArgs, SystemVerb};
 
 /// Hardened containers, behind client certificates
@@ -34,6 +35,11 @@ pub enum Command {
     /// Certificates of the server and of clients
     #[command(subcommand)]
     Pki(PkiVerb),
+    /// The record of who asked for what, and what came of it
+    #[command(subcommand)]
+    Audit(AuditVerb),
+    /// Say what this host can enforce, and what to turn on
+    Doctor(DoctorArgs),
     /// Run a container
     Run(RunArgs),
     /// Run a command in a running container
@@ -58,6 +64,14 @@ pub struct UpArgs {
     /// Return once it answers, and leave it running
     #[arg(long)]
     pub detach: bool,
+    /// Where runtime, casemate-broker and the other programs are
+    #[arg(long, value_name = "DIR")]
+    pub libexec: Option<PathBuf>,
+}
+
+/// `doctor`
+#[derive(Debug, Clone, Args)]
+pub struct DoctorArgs {
     /// Where runtime, casemate-broker and the other programs are
     #[arg(long, value_name = "DIR")]
     pub libexec: Option<PathBuf>,

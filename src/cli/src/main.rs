@@ -7,7 +7,9 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod audit;
 mod client;
+mod doctor;
 mod pki;
 mod place;
 mod up;
@@ -43,6 +45,8 @@ fn run(program: Program) -> Result<ExitCode> {
         Command::Down(args) => up::down(&args, &program.data_root),
         Command::Supervise(args) => up::supervise(&args, &program.data_root),
         Command::Pki(verb) => pki::run(&verb, &program.data_root),
+        Command::Audit(verb) => audit::run(&verb, &program.data_root),
+        Command::Doctor(args) => doctor::run(&args, &program.data_root),
         Command::Run(args) => now(verbs::run(&client()?, &args)),
         Command::Exec(args) => now(verbs::exec(&client()?, &args)),
         Command::Containers(verb) => now(verbs::containers(&client()?, &verb)),

@@ -63,6 +63,8 @@ pub fn features() -> Value {
         "annotations": {
             "io.casemate.version": env!("CARGO_PKG_VERSION"),
             "io.casemate.policies": Policy::BUILTIN.join(","),
+            // The kernel's, not ours: which rights can be enforced here.
+            "io.casemate.landlock": casemate_core::sys::landlock::abi().to_string(),
         },
         "potentiallyUnsafeConfigAnnotations": [ANNOTATION],
     })

@@ -33,7 +33,7 @@ const ADDRESS: &str = "address";
 /// Something is missing, or does not come up.
 pub fn up(args: &UpArgs, data_root: &Path) -> Result<ExitCode> {
     let place = Place::make(data_root)?;
-    let libexec = libexec(args)?;
+    let libexec = libexec(args.libexec.as_deref())?;
     let names: Vec<String> = match args.listen.ip() {
         address if address.is_unspecified() => Vec::new(),
         address => vec![address.to_string()],
@@ -98,11 +98,14 @@ fn say(place: &Place) -> Result<()> {
 }
 
 /// Where the other programs are: as told, beside us, or where they are installed.
-fn libexec(args: &UpArgs) -> Result<PathBuf> {
+///
+/// # Errors
+/// They are nowhere.
+pub fn libexec(told: Option<&Path>) -> Result<PathBuf> {
     let beside = std::env::current_exe().ok().and_then(|own| own.parent().map(Path::to_owned));
     let usual = PathBuf::from("/usr/local/libexec/casemate");
-    let places = match &args.libexec {
-        Some(told) => vec![told.clone()],
+    let places = match told {
+        Some(told) => vec![told.to_owned()],
         None => [Some(usual), beside].into_iter().flatten().collect(),
     };
     let found = places.iter().find(|place| place.join("casemate-broker").is_file());

@@ -43,7 +43,7 @@ pub fn supervise(args: &UpArgs, data_root: &Path) -> Result<ExitCode> {
     rustix::process::setsid()
         .map_err(|errno| Error::os("leave the terminal", errno.raw_os_error()))
         .map(drop)?;
-    let libexec = super::libexec(args)?;
+    let libexec = super::libexec(args.libexec.as_deref())?;
     run(&place, &libexec, args, args.listen)
 }
 
