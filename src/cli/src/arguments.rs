@@ -55,9 +55,10 @@ pub enum Command {
 /// `up`
 #[derive(Debug, Clone, Args)]
 pub struct UpArgs {
-    /// Where the API listens: an address and a port, or port 0 for a free one
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:2376")]
-    pub listen: std::net::SocketAddr,
+    /// Where the API listens: an address and a port, or port 0 for a free one; else what casemate.toml says in `hosts`, or
+    /// 127.0.0.1:2376
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Vec<std::net::SocketAddr>,
     /// The policy of containers that name none
     #[arg(long, value_name = "NAME")]
     pub policy: Option<PolicyName>,

@@ -1,6 +1,10 @@
 //! The first configuration.
 
-use casemate_spec::Result;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use casemate_spec::{Error, Result};
+use serde::Deserialize;
 
 use crate::place::{DAEMON_GROUP, Place, write};
 
@@ -25,4 +29,39 @@ pub fn write_default(place: &Place) -> Result<()> {
         return Ok(());
     }
     write(&path, FIRST.as_bytes(), 0o640, Some(DAEMON_GROUP))
+}
+
+/// The port that Docker's clients expect TLS on.
+const PORT: u16 = 2376;
+
+/// The one key of it that is ours to read: the daemon reads and checks the others.
+#[derive(Default, Deserialize)]
+struct Ours {
+    #[serde(default)]
+    hosts: Vec<String>,
+}
+
+/// Where the API is to be offered.
+///
+/// # Errors
+/// The configuration cannot be read, or names something other than TCP.
+pub fn hosts(place: &Place) -> Result<Vec<SocketAddr>> {
+    let path = place.etc.join("casemate.toml");
+    let refuse = |why: String| Error::new(path.display().to_string(), why);
+    let ours: Ours = match std::fs::read_to_string(&path) {
+        Ok(text) => toml::from_str(&text).map_err(|error| refuse(error.to_string()))?,
+        Err(error) if error.kind() == ErrorKind::NotFound => Ours::default(),
+        Err(error) => return Err(Error::io(path.display().to_string(), &error)),
+    };
+    if ours.hosts.is_empty() {
+        return Ok(vec![(Ipv4Addr::LOCALHOST, PORT).into()]);
+    }
+    let read = |host: &String| {
+        let address = host.strip_prefix("tcp://").and_then(|address| address.parse().ok());
+        address.ok_or_else(|| {
+            refuse(format!("hosts: {host:?}"))
+                .hint("tcp://ADDRESS:PORT; there is no other socket than TCP behind client certificates")
+        })
+    };
+    ours.hosts.iter().map(read).collect()
 }

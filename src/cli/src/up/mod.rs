@@ -34,22 +34,25 @@ const ADDRESS: &str = "address";
 pub fn up(args: &UpArgs, data_root: &Path) -> Result<ExitCode> {
     let place = Place::make(data_root)?;
     let libexec = libexec(args.libexec.as_deref())?;
-    let names: Vec<String> = match args.listen.ip() {
-        address if address.is_unspecified() => Vec::new(),
-        address => vec![address.to_string()],
-    };
-    pki::init(&place, &names)?;
     config::write_default(&place)?;
+    let asked = if args.listen.is_empty() { config::hosts(&place)? } else { args.listen.clone() };
+    let names = asked.iter().map(std::net::SocketAddr::ip).filter(|address| !address.is_unspecified());
+    let names: Vec<String> = names.map(|address| address.to_string()).collect();
+    pki::init(&place, &names)?;
     if Lock::holder(&place.run)?.is_some() {
         say(&place)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let address = supervise::address(&place, args.listen)?;
-    crate::place::write(&place.run.join(ADDRESS), address.to_string().as_bytes(), 0o644, None)?;
+    let found = asked.iter().map(|asked| supervise::address(&place, *asked));
+    let addresses = found.collect::<Result<Vec<_>>>()?;
+    let first = addresses.iter().map(|address| reachable(*address)).next();
+    let first = first.ok_or_else(|| Error::new("hosts", "there is none to listen on"))?;
+    crate::place::write(&place.run.join(ADDRESS), first.to_string().as_bytes(), 0o644, None)?;
+    let args = UpArgs { listen: addresses, ..args.clone() };
     if !args.detach {
-        return supervise::in_foreground(&place, &libexec, args, address, || say(&place));
+        return supervise::in_foreground(&place, &libexec, &args, || say(&place));
     }
-    let mut child = leave_behind(&place, &libexec, args, address)?;
+    let mut child = leave_behind(&place, &libexec, &args)?;
     let answers = wait_until_it_answers(&place, || {
         child.try_wait().map_err(|e| Error::io("wait for the broker", &e)).map(|ended| ended.is_none())
     });
@@ -80,6 +83,14 @@ pub fn down(args: &DownArgs, data_root: &Path) -> Result<ExitCode> {
         std::thread::sleep(Duration::from_millis(20));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// By which address a client on this host reaches a listener.
+fn reachable(mut address: std::net::SocketAddr) -> std::net::SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    address
 }
 
 /// What a shell evaluates, so that `docker` reaches us.
@@ -121,12 +132,7 @@ fn log(place: &Place) -> PathBuf {
     place.data.join("casemate.log")
 }
 
-fn leave_behind(
-    place: &Place,
-    libexec: &Path,
-    args: &UpArgs,
-    address: std::net::SocketAddr,
-) -> Result<std::process::Child> {
+fn leave_behind(place: &Place, libexec: &Path, args: &UpArgs) -> Result<std::process::Child> {
     let own = std::env::current_exe().map_err(|e| Error::io("casemate", &e))?;
     let path = log(place);
     let file = fs::OpenOptions::new().append(true).create(true).open(&path);
@@ -134,7 +140,10 @@ fn leave_behind(
     let errors = file.try_clone().map_err(|e| Error::io(path.display().to_string(), &e))?;
     let mut command = Command::new(own);
     command.arg("supervise").arg("--data-root").arg(&place.data);
-    command.arg("--listen").arg(address.to_string()).arg("--libexec").arg(libexec);
+    command.arg("--libexec").arg(libexec);
+    for address in &args.listen {
+        command.arg("--listen").arg(address.to_string());
+    }
     if let Some(policy) = &args.policy {
         command.arg("--policy").arg(policy.as_str());
     }

@@ -44,7 +44,7 @@ pub fn supervise(args: &UpArgs, data_root: &Path) -> Result<ExitCode> {
         .map_err(|errno| Error::os("leave the terminal", errno.raw_os_error()))
         .map(drop)?;
     let libexec = super::libexec(args.libexec.as_deref())?;
-    run(&place, &libexec, args, args.listen)
+    run(&place, &libexec, args)
 }
 
 /// `casemate up` without `--detach`.
@@ -55,7 +55,6 @@ pub fn in_foreground(
     place: &Place,
     libexec: &Path,
     args: &UpArgs,
-    address: SocketAddr,
     ready: impl FnOnce() -> Result<()> + Send,
 ) -> Result<ExitCode> {
     std::thread::scope(|scope| {
@@ -65,11 +64,11 @@ pub fn in_foreground(
                 eprintln!("casemate: {error}");
             }
         });
-        run(place, libexec, args, address)
+        run(place, libexec, args)
     })
 }
 
-fn run(place: &Place, libexec: &Path, args: &UpArgs, address: SocketAddr) -> Result<ExitCode> {
+fn run(place: &Place, libexec: &Path, args: &UpArgs) -> Result<ExitCode> {
     let lock = Lock::take(&place.run)?;
     let failed = |error: std::io::Error| Error::io("wait for signals", &error);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
@@ -81,7 +80,7 @@ fn run(place: &Place, libexec: &Path, args: &UpArgs, address: SocketAddr) -> Res
             reload: signal(SignalKind::hangup()).map_err(failed)?,
             child: signal(SignalKind::child()).map_err(failed)?,
         };
-        again_and_again(place, libexec, args, address, &mut signals).await
+        again_and_again(place, libexec, args, &mut signals).await
     });
     drop(lock);
     ended.map(|()| ExitCode::SUCCESS)
@@ -96,17 +95,11 @@ struct Signals {
     child: Signal,
 }
 
-async fn again_and_again(
-    place: &Place,
-    libexec: &Path,
-    args: &UpArgs,
-    address: SocketAddr,
-    signals: &mut Signals,
-) -> Result<()> {
+async fn again_and_again(place: &Place, libexec: &Path, args: &UpArgs, signals: &mut Signals) -> Result<()> {
     let mut pause = Duration::from_millis(100);
     loop {
         let since = Instant::now();
-        let mut broker = start(place, libexec, args, address)?;
+        let mut broker = start(place, libexec, args)?;
         if watch(&mut broker, signals).await? {
             return Ok(());
         }
@@ -147,10 +140,13 @@ async fn watch(broker: &mut std::process::Child, signals: &mut Signals) -> Resul
     }
 }
 
-fn start(place: &Place, libexec: &Path, args: &UpArgs, address: SocketAddr) -> Result<std::process::Child> {
+fn start(place: &Place, libexec: &Path, args: &UpArgs) -> Result<std::process::Child> {
     let mut command = Command::new(libexec.join("casemate-broker"));
     command.arg("--data-root").arg(&place.data).arg("--config").arg(&place.etc);
-    command.arg("--listen").arg(address.to_string()).arg("--libexec").arg(libexec);
+    command.arg("--libexec").arg(libexec);
+    for address in &args.listen {
+        command.arg("--listen").arg(address.to_string());
+    }
     if let Some(policy) = &args.policy {
         command.arg("--policy").arg(policy.as_str());
     }
