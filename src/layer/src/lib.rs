@@ -17,9 +17,16 @@
 )]
 
 pub mod archive;
+pub mod changes;
+pub mod copy;
+pub mod copy_up;
 pub mod door;
 pub mod input;
 pub mod limits;
+pub mod pack;
 pub mod place;
+pub mod size;
 pub mod task;
 pub mod unpack;
+pub mod user;
+pub mod walk;

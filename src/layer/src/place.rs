@@ -35,13 +35,12 @@ impl Place {
         Ok(Self { root, links })
     }
 
-    /// The same directory, with links counted otherwise.
+    /// A directory beneath it as a place of its own, in which links stop us.
     ///
     /// # Errors
-    /// No descriptor is left.
-    pub fn with(&self, links: Links) -> Result<Self> {
-        let root = self.root.try_clone().map_err(|error| Error::io("descriptor", &error))?;
-        Ok(Self { root, links })
+    /// The kernel's.
+    pub fn beneath(&self, path: &[u8]) -> Result<Self, Errno> {
+        Ok(Self { root: self.directory(path)?, links: Links::Refuse })
     }
 
     /// Opens what is at `path`; links in the way count as the place has it, and so does one at the end of the path
@@ -135,6 +134,19 @@ pub fn clean(path: &[u8]) -> Result<Vec<u8>> {
         return Err(refuse("it is nested too deeply"));
     }
     Ok(parts.join(&b'/'))
+}
+
+/// A path from a client, relative to the root: as [`clean`], but that `..` does not lead above the root.
+pub fn clamp(path: &[u8]) -> Vec<u8> {
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in path.split(|&byte| byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join(&b'/')
 }
 
 /// A clean path's directory and last name.

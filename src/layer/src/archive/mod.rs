@@ -9,9 +9,11 @@ mod header;
 mod pax;
 mod read;
 mod sparse;
+mod write;
 
 pub use read::Reader;
 pub use sparse::Extent;
+pub use write::Writer;
 
 /// The size of a block, of which archives consist.
 pub const BLOCK: u64 = 512;
@@ -35,10 +37,19 @@ pub struct Entry {
     pub gid: u64,
     /// Seconds since 1970, and nanoseconds.
     pub modified: (i64, u32),
-    /// Extended attributes, by name.
-    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Extended attributes.
+    pub xattrs: Vec<Xattr>,
     /// The pieces of a sparse file that are in the archive.
     pub extents: Option<Vec<Extent>>,
+}
+
+/// An extended attribute.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Xattr {
+    /// With its namespace: `user.x`.
+    pub name: Vec<u8>,
+    /// Any bytes.
+    pub value: Vec<u8>,
 }
 
 /// Kinds of entries.

@@ -2,7 +2,7 @@
 
 use casemate_spec::{Error, Result};
 
-use super::sparse;
+use super::{Xattr, sparse};
 
 /// What the extended headers before an entry say about it.
 #[derive(Debug, Default)]
@@ -13,7 +13,7 @@ pub struct Pax {
     pub uid: Option<u64>,
     pub gid: Option<u64>,
     pub modified: Option<(i64, u32)>,
-    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub xattrs: Vec<Xattr>,
     pub sparse: sparse::Records,
 }
 
@@ -59,8 +59,8 @@ impl Pax {
         if name.is_empty() || name.contains(&0) {
             return Err(malformed("an extended attribute without a proper name"));
         }
-        self.xattrs.retain(|(other, _)| other != name);
-        self.xattrs.push((name.to_vec(), value.to_vec()));
+        self.xattrs.retain(|other| other.name != name);
+        self.xattrs.push(Xattr { name: name.to_vec(), value: value.to_vec() });
         Ok(())
     }
 }
@@ -129,7 +129,7 @@ mod tests {
         let pax =
             Pax::parse(b"12 path=a\nb\n35 SCHILY.xattr.user.k=\n9 path=x\n\0\n9 size=5\n").expect("records");
         assert_eq!(pax.path.as_deref(), Some(&b"a\nb"[..]));
-        assert_eq!(pax.xattrs, [(b"user.k".to_vec(), b"\n9 path=x\n\0".to_vec())]);
+        assert_eq!(pax.xattrs, [Xattr { name: b"user.k".to_vec(), value: b"\n9 path=x\n\0".to_vec() }]);
         assert_eq!(pax.size, Some(5));
     }
 

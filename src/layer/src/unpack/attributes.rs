@@ -10,7 +10,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::{Rules, failed};
-use crate::archive::{Entry, Kind};
+use crate::archive::{Entry, Kind, Xattr};
 use crate::place::show;
 
 /// To look into a directory and to change its attributes.
@@ -24,7 +24,7 @@ pub fn set(file: impl AsFd, entry: &Entry, rules: Rules) -> Result<()> {
     fchown(file, Some(uid), Some(gid)).map_err(|errno| failed("owner", errno))?;
     // A change of owner takes the set-id bits away.
     fchmod(file, Mode::from_raw_mode(entry.mode)).map_err(|errno| failed("mode", errno))?;
-    for (name, value) in &entry.xattrs {
+    for Xattr { name, value } in &entry.xattrs {
         set_xattr(file, name, value, rules)?;
     }
     if entry.kind == Kind::Directory {

@@ -18,6 +18,9 @@ use rustix::io::Errno;
 
 use crate::archive::{Entry, Kind, Reader};
 use crate::limits;
+pub use attributes::is_xattr_allowed;
+pub use whiteout::{OPAQUE, OPAQUE_XATTR, PREFIX as WHITEOUT};
+
 use crate::place::{Place, clean, join, show, split};
 
 /// What is to be heeded.
