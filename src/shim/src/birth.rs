@@ -9,7 +9,7 @@ use casemate_spec::{Error, Result};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, wait};
 
 use crate::order::Given;
 use crate::signals::Signals;
@@ -176,7 +176,7 @@ pub fn end_all() {
             // One that has ended since is as good.
             kill_process(pid, Signal::KILL).unwrap_or_default();
         }
-        match waitpid(None, WaitOptions::empty()) {
+        match wait(WaitOptions::empty()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(_no_child) => return,
         }

@@ -172,7 +172,7 @@ impl Connections {
     /// Forgets packets that nobody lacks.
     fn settle(&mut self) {
         let queued = self.queue.len();
-        if queued > 0 && self.all.iter().all(|one| one.deaf || one.has == queued) {
+        if self.all.iter().all(|one| one.deaf || one.has >= queued) {
             self.queue.clear();
             self.all.iter_mut().for_each(|one| one.has = 0);
         }

@@ -27,6 +27,7 @@ mod signals;
 mod streams;
 mod terminal;
 
+use std::ffi::OsStr;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -43,11 +44,11 @@ use signals::Signals;
 fn main() -> ExitCode {
     let mut args = std::env::args_os();
     let name = args.next().unwrap_or_default();
-    let is_init = Path::new(&name).file_name().is_some_and(|name| name == "docker-init");
-    let (name, end) = if is_init {
-        ("docker-init", init::run(args.collect()))
-    } else {
-        ("casemate-shim", shim().map(|()| ExitCode::SUCCESS))
+    let name = Path::new(&name).file_name().and_then(OsStr::to_str);
+    let (name, end) = match name {
+        Some("docker-init") => ("docker-init", init::run(args.collect())),
+        Some(init::LAUNCHER) => ("docker-init", init::launch(&args.collect::<Vec<_>>())),
+        _ => ("casemate-shim", shim().map(|()| ExitCode::SUCCESS)),
     };
     end.unwrap_or_else(|error| {
         complain(name, &error);
@@ -70,7 +71,7 @@ fn shim() -> Result<()> {
         Ok(_) | Err(Errno::PERM) => {}
         Err(errno) => return Err(Error::os("begin a session", errno.raw_os_error())),
     }
-    let (order, given) = order::receive()?;
+    let (order, broker, given) = order::receive()?;
     let relay = birth::bear(&signals, &order, &given).and_then(|newborn| {
         let pid = newborn.pid.as_raw_nonzero().get();
         let relay = settle(signals, &order, given, newborn).map_err(|error| {
@@ -82,10 +83,13 @@ fn shim() -> Result<()> {
     });
     match relay {
         Ok((pid, relay)) => {
-            order::answer(&Outcome::Started { pid })?;
+            order::answer(broker, &Outcome::Started { pid });
             relay.run()
         }
-        Err(Refused { message, code }) => order::answer(&Outcome::Failed { message, code }),
+        Err(Refused { message, code }) => {
+            order::answer(broker, &Outcome::Failed { message, code });
+            Ok(())
+        }
     }
 }
 

@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 
 use casemate_spec::wire::{DESCRIPTORS, INLINE, LogOrder, Order, Outcome};
 use casemate_spec::{Error, Result};
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags, recvmsg, send,
 };
@@ -26,17 +26,18 @@ pub struct Given {
     pub log_dir: Option<OwnedFd>,
 }
 
-/// Waits for the order.
+/// Waits for the order; gives to whom to answer, too.
 ///
 /// # Errors
 /// There is none, it is not understood, or a descriptor is missing.
-pub fn receive() -> Result<(Order, Given)> {
+pub fn receive() -> Result<(Order, OwnedFd, Given)> {
+    let broker = take_broker()?;
     let mut bytes = vec![0_u8; INLINE];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let read = loop {
         let mut slices = [IoSliceMut::new(&mut bytes)];
-        match recvmsg(stdin(), &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC) {
+        match recvmsg(&broker, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC) {
             Err(Errno::INTR) => {}
             Err(errno) => {
                 return Err(Error::os("receive the order", errno.raw_os_error())
@@ -67,20 +68,24 @@ pub fn receive() -> Result<(Order, Given)> {
             LogOrder::None | LogOrder::Journald { .. } => None,
         },
     };
-    Ok((order, given))
+    Ok((order, broker, given))
 }
 
-/// Answers, and lets go of the broker, which may be gone by now: the container runs on without it.
-///
-/// # Errors
-/// /dev/null cannot take the socket's place.
-pub fn answer(outcome: &Outcome) -> Result<()> {
-    let text = serde_json::to_vec(outcome).map_err(|error| Error::new("answer", error.to_string()))?;
-    let sent = send(stdin(), &text, SendFlags::NOSIGNAL);
-    if let Err(errno) = sent {
+/// Answers. The broker may be gone by now: the container runs on without it.
+pub fn answer(broker: OwnedFd, outcome: &Outcome) {
+    // An outcome is always JSON.
+    let text = serde_json::to_vec(outcome).unwrap_or_default();
+    if let Err(errno) = send(broker, &text, SendFlags::NOSIGNAL) {
         crate::complain("casemate-shim", &Error::os("answer the broker", errno.raw_os_error()));
     }
-    let failed = |errno: Errno| Error::os("let go of the broker", errno.raw_os_error());
-    let null = rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
-    dup2_stdin(null.map_err(failed)?).map_err(failed)
+}
+
+/// Takes the socket from the standard input, whose place /dev/null takes: what a process reads is not what we read.
+fn take_broker() -> Result<OwnedFd> {
+    let take = || -> Result<OwnedFd, Errno> {
+        let broker = fcntl_dupfd_cloexec(stdin(), 3)?;
+        dup2_stdin(open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)?;
+        Ok(broker)
+    };
+    take().map_err(|errno| Error::os("take the standard input", errno.raw_os_error()))
 }

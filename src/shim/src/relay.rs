@@ -12,7 +12,7 @@ use casemate_spec::{Error, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::net::{SocketFlags, accept_with};
-use rustix::process::{Pid, WaitOptions, WaitStatus, waitpid};
+use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
 
 use crate::birth::Newborn;
 use crate::connections::{Came, Connections};
@@ -279,7 +279,7 @@ impl Relay {
     /// Reaps the process, and what it has left to us.
     fn reap(&mut self) {
         loop {
-            match waitpid(None, WaitOptions::NOHANG) {
+            match wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) if pid == self.pid => self.end(code(status), false),
                 Ok(Some(_)) | Err(Errno::INTR) => {}
                 Ok(None) => return,

@@ -11,8 +11,8 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 pub struct Signals(SignalFd);
 
 impl Signals {
-    /// Begins to collect all but faults of our own. Programs that are started get an empty mask again: the standard
-    /// library's `Command` sees to it.
+    /// Begins to collect all but faults of our own. Programs that are started inherit the mask: the runtime gives the
+    /// container an empty one.
     ///
     /// # Errors
     /// The kernel's.
@@ -25,6 +25,15 @@ impl Signals {
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&set), None).map_err(failed)?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         SignalFd::with_flags(&set, flags).map(Self).map_err(failed)
+    }
+
+    /// Lets all through again, for a program that takes this one's place.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn let_through() -> Result<()> {
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
+            .map_err(|errno| Error::os("let signals through", errno as i32))
     }
 
     /// The next one's number, if one has come.
