@@ -35,6 +35,12 @@ pub struct Chunk {
     pub bytes: Bytes,
 }
 
+/// The head of a frame: in a stream that carries both outputs, before each piece of so many bytes.
+pub fn frame(stream: Stream, length: usize) -> [u8; 8] {
+    let [a, b, c, d] = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
+    [stream as u8, 0, 0, 0, a, b, c, d]
+}
+
 /// The streams of one container or exec, over all its runs.
 #[derive(Debug)]
 pub struct Stdio {
