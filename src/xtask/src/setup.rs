@@ -12,6 +12,8 @@ use crate::workspace;
 
 /// Debian's packages for `bench`.
 pub const BENCH: &[&str] = &["gcc", "libc6-dev", "busybox-static", "runc", "crun"];
+/// Debian's packages for `bench --engines`.
+pub const ENGINES: &[&str] = &["busybox-static", "docker.io"];
 /// Debian's packages for `demo`.
 pub const DEMO: &[&str] = &["busybox-static"];
 /// Debian's packages for `test --quick`.

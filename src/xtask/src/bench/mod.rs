@@ -6,6 +6,7 @@
 mod bundles;
 mod case;
 mod contender;
+mod engines;
 mod floor;
 mod report;
 mod sample;
@@ -39,6 +40,9 @@ pub struct Args {
     /// Install youki from the Cargo registry first
     #[arg(long)]
     with_youki: bool,
+    /// Measure casemated beside dockerd instead, by the docker client
+    #[arg(long)]
+    engines: bool,
     /// Put the table into docs/performance.md
     #[arg(long)]
     write: bool,
@@ -48,6 +52,9 @@ pub struct Args {
 pub fn run(args: &Args) -> Outcome {
     if !rustix::process::geteuid().is_root() {
         return Err(Failure::new("bench", "needs root: the peers are measured as engines call them"));
+    }
+    if args.engines {
+        return engines::run(args.rounds, !args.no_build, args.write);
     }
     setup::packages(setup::BENCH)?;
     let youki = setup::youki(args.with_youki)?;
