@@ -23,6 +23,30 @@ use super::Client;
 /// The version of the API that we speak.
 const VERSION: &str = "/v1.51";
 
+/// What goes along with a question.
+#[derive(Debug)]
+pub struct Upload {
+    kind: Option<&'static str>,
+    bytes: Bytes,
+}
+
+impl Upload {
+    /// Nothing.
+    pub fn none() -> Self {
+        Self { kind: None, bytes: Bytes::new() }
+    }
+
+    /// A document.
+    pub fn json(document: &Value) -> Self {
+        Self { kind: Some("application/json"), bytes: document.to_string().into() }
+    }
+
+    /// An archive.
+    pub fn tar(bytes: Vec<u8>) -> Self {
+        Self { kind: Some("application/x-tar"), bytes: bytes.into() }
+    }
+}
+
 impl Client {
     /// Asks, and waits for the whole answer.
     ///
@@ -48,6 +72,15 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Response<Incoming>> {
+        let body = body.map_or_else(Upload::none, Upload::json);
+        self.upload(method, path, body).await
+    }
+
+    /// Asks with a body of some kind, for an answer that comes in pieces.
+    ///
+    /// # Errors
+    /// As for [`Client::call`].
+    pub async fn upload(&self, method: Method, path: &str, body: Upload) -> Result<Response<Incoming>> {
         let response = self.send(method, path, body, None).await?;
         if response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED {
             return Ok(response);
@@ -60,6 +93,7 @@ impl Client {
     /// # Errors
     /// As for [`Client::call`].
     pub async fn hijack(&self, path: &str, body: Option<&Value>) -> Result<TokioIo<Upgraded>> {
+        let body = body.map_or_else(Upload::none, Upload::json);
         let response = self.send(Method::POST, path, body, Some("tcp")).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Err(self.refused(response).await);
@@ -72,7 +106,7 @@ impl Client {
         &self,
         method: Method,
         path: &str,
-        body: Option<&Value>,
+        body: Upload,
         upgrade: Option<&str>,
     ) -> Result<Response<Incoming>> {
         let mut request = Request::builder().method(method).uri(format!("{VERSION}{path}"));
@@ -80,15 +114,11 @@ impl Client {
         if let Some(protocol) = upgrade {
             request = request.header("Connection", "Upgrade").header("Upgrade", protocol);
         }
-        let bytes = match body {
-            Some(body) => {
-                request = request.header("Content-Type", "application/json");
-                body.to_string().into()
-            }
-            None => Bytes::new(),
-        };
+        if let Some(kind) = body.kind {
+            request = request.header("Content-Type", kind);
+        }
         let request =
-            request.body(Full::new(bytes)).map_err(|error| Error::new("request", error.to_string()))?;
+            request.body(Full::new(body.bytes)).map_err(|error| Error::new("request", error.to_string()))?;
         let mut sender = connect(self).await?;
         sender.send_request(request).await.map_err(|error| self.broken(&error))
     }

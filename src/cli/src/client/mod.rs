@@ -11,6 +11,7 @@ use casemate_spec::{Error, Result};
 use crate::pki;
 use crate::place::Place;
 
+pub use connection::Upload;
 pub use streams::{lines, relay};
 
 /// The exit status of an error that says: there is no such thing.

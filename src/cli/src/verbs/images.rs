@@ -1,6 +1,7 @@
 //! Images: list, pull, push, remove.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use casemate_spec::{Error, Result};
@@ -11,7 +12,7 @@ use serde_json::Value;
 
 use super::escaped;
 use super::table::{self, ago};
-use crate::client::{Client, lines};
+use crate::client::{Client, Upload, lines};
 
 /// What may be done with images.
 #[derive(Debug, Subcommand)]
@@ -21,6 +22,18 @@ pub enum ImageVerb {
     /// Fetch an image from its registry
     Pull {
         /// REPOSITORY[:TAG] or REPOSITORY@DIGEST
+        image: String,
+    },
+    /// Make images of an archive that `docker save` or another tool has written
+    Load {
+        /// The archive
+        file: PathBuf,
+    },
+    /// Make an image of a root filesystem's archive
+    Import {
+        /// The archive
+        file: PathBuf,
+        /// What to call it
         image: String,
     },
     /// Remove images
@@ -42,6 +55,12 @@ pub async fn images(client: &Client, verb: &ImageVerb) -> Result<ExitCode> {
     match verb {
         ImageVerb::Images => list(client).await?,
         ImageVerb::Pull { image } => pull(client, image).await?,
+        ImageVerb::Load { file } => send(client, file, "/images/load").await?,
+        ImageVerb::Import { file, image } => {
+            let (name, tag) = reference(image);
+            let path = format!("/images/create?fromSrc=-&repo={}&tag={}", escaped(name), escaped(tag));
+            send(client, file, &path).await?;
+        }
         ImageVerb::Rmi { force, images } => {
             for image in images {
                 let path = format!("/images/{}?force={force}", escaped(image));
@@ -57,6 +76,20 @@ pub async fn images(client: &Client, verb: &ImageVerb) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn send(client: &Client, file: &Path, path: &str) -> Result<()> {
+    let archive = std::fs::read(file).map_err(|e| Error::io(file.display().to_string(), &e))?;
+    let response = client.upload(Method::POST, path, Upload::tar(archive)).await?;
+    lines(response.into_body(), |line| {
+        if let Some(error) = line["error"].as_str() {
+            return Err(Error::new("", error));
+        }
+        let said = [&line["stream"], &line["status"]].into_iter().find_map(|text| text.as_str());
+        println!("{}", said.unwrap_or_default().trim_end());
+        Ok(true)
+    })
+    .await
 }
 
 async fn list(client: &Client) -> Result<()> {
