@@ -17,6 +17,7 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -200,6 +201,18 @@ static int hunt(char **argv)
 	return 0;
 }
 
+/* xattr PATH NAME HEX: sets an extended attribute to these bytes. */
+static int attribute(char **argv)
+{
+	unsigned char bytes[256];
+	size_t size = 0;
+	for (const char *digits = argv[2]; digits[0] && digits[1] && size < sizeof bytes; digits += 2)
+		sscanf(digits, "%2hhx", &bytes[size++]);
+	if (setxattr(argv[0], argv[1], bytes, size, 0))
+		return fail(argv[1]);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc >= 3 && !strcmp(argv[1], "syscall"))
@@ -212,6 +225,8 @@ int main(int argc, char **argv)
 		return agent(argv + 2);
 	if (argc == 3 && !strcmp(argv[1], "hunt"))
 		return hunt(argv + 2);
-	fprintf(stderr, "usage: probe syscall NR [ARG...] | i386 NR | agent SOCKET COUNT | hunt MS\n");
+	if (argc == 5 && !strcmp(argv[1], "xattr"))
+		return attribute(argv + 2);
+	fprintf(stderr, "usage: probe syscall NR [ARG...] | i386 NR | agent SOCKET COUNT | hunt MS | xattr PATH NAME HEX\n");
 	return 2;
 }

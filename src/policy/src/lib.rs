@@ -29,7 +29,7 @@ pub use facts::{FromStore, HostFacts};
 pub use gate::{Admitted, Denied, judge};
 pub use grade::{Grade, Row, grade};
 pub use judge::host_paths;
-pub use policy::{Builtin, Policy, Sources, builtin_text, load};
+pub use policy::{Builtin, Policy, Sources, builtin_text, load, own_text};
 pub use report::{Change, Protection};
 
 #[cfg(test)]

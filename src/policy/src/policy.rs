@@ -23,6 +23,13 @@ const TEXTS: [(&str, &str); 4] = [
     ("oci", include_str!("../../../policies/oci.toml")),
 ];
 
+/// Policies of the product's own programs. No name leads to them: whoever starts such a program has the text as a file
+/// of its own, which `--policy` reads.
+const OWN: [(&str, &str); 2] = [
+    ("casemated", include_str!("../../../policies/casemated.toml")),
+    ("layer", include_str!("../../../policies/layer.toml")),
+];
+
 /// The policy beneath every document that names none.
 const BENEATH: &str = "hardened";
 
@@ -90,6 +97,11 @@ impl fmt::Display for Policy {
 /// The text of a policy compiled in, with its reasons.
 pub fn builtin_text(name: &str) -> Option<&'static str> {
     TEXTS.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
+}
+
+/// The text of the policy of one of the product's own programs: `casemated` or `layer`.
+pub fn own_text(program: &str) -> Option<&'static str> {
+    OWN.iter().find(|(known, _)| *known == program).map(|(_, text)| *text)
 }
 
 pub(crate) fn read_builtin(name: &str) -> Option<Result<Policy, Error>> {

@@ -102,6 +102,25 @@ fn those_compiled_in_are_good() {
     assert_eq!(Policy::builtin("strictest"), None);
 }
 
+/// Of hardened's rules, those of the product's own programs give way in what they are for, and in nothing else.
+#[test]
+fn those_of_our_own_programs_are_hardened_and_have_no_name() {
+    let hardened = policy("hardened");
+    for (program, lax) in [("casemated", "namespaces"), ("layer", "capabilities")] {
+        assert_eq!(Policy::builtin(program), None);
+        let mut own = written(own_text(program).unwrap());
+        assert!(own.name() == program && !own.description().is_empty());
+        match lax {
+            "namespaces" => own.rules.namespaces = hardened.rules.namespaces.clone(),
+            _ => own.rules.capabilities = hardened.rules.capabilities.clone(),
+        }
+        // Places to write to are fewer, where the meeting of two has the places of both.
+        own.rules.rootfs = hardened.rules.rootfs.clone();
+        assert_eq!(own.meet(&hardened).rules, own.rules, "{program} is laxer than hardened elsewhere, too");
+    }
+    assert_eq!(own_text("hardened"), None);
+}
+
 /// `hardened` is beneath every other: a key it lacked would be whatever the code says.
 #[test]
 fn hardened_says_everything() {
