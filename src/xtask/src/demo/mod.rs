@@ -1,6 +1,7 @@
 //! `demo`: a container whose bundle asks for no protection at all, what the default policy makes of it, and how one
 //! rule is relaxed.
 
+mod daemon;
 mod host_view;
 mod stage;
 
@@ -21,8 +22,11 @@ pub fn run() -> Outcome {
         ));
     }
     setup::packages(setup::DEMO)?;
-    let runtime = workspace::runtime_under_test()?;
-    let stage = Stage::build(runtime)?;
+    let programs = workspace::programs_under_test()?;
+    let up = daemon::Up::start(&programs)?;
+    let shown = up.show();
+    up.clear().and(shown)?;
+    let stage = Stage::build(programs.join("runtime"))?;
     let shown = show(&stage);
     stage.clear().and(shown)
 }
