@@ -1,13 +1,24 @@
 //! Images: what they are made of, where they come from and go to.
 
 mod blobs;
+mod collect;
 pub mod config;
+mod download;
+mod layers;
+pub mod manifest;
 mod pins;
+pub mod platform;
+mod progress;
+mod pull;
+mod push;
 mod record;
 pub mod reference;
+pub mod registry;
+mod remove;
 #[cfg(test)]
 mod scratch;
 mod shelf;
+mod signature;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,13 +28,21 @@ use crate::db::Db;
 use crate::{Caller, Engine, Failure, Result, Settings, clock};
 
 pub use blobs::{Blobs, Draft, sha256};
+pub use collect::{reconcile, sweep};
 pub use config::{Config, Defaults, Healthcheck};
 pub use pins::Hold;
+pub use platform::Platform;
+pub use progress::Progress;
+pub use pull::{Pull, look, pull};
+pub use push::push;
 pub use record::{Image, Layer, Packed, Record};
 pub use reference::Reference;
+pub use remove::{Removed, Wish, remove};
 
+use layers::Workshop;
 use pins::{Pin, Pins};
 use record::{Name, image_key, name_key};
+use registry::Limits;
 use shelf::Shelf;
 
 /// Kinds of documents.
@@ -38,6 +57,8 @@ pub struct Images {
     pub blobs: Blobs,
     shelf: Mutex<Shelf>,
     pins: Pins,
+    workshop: Workshop,
+    limits: Limits,
 }
 
 impl Images {
@@ -61,7 +82,13 @@ impl Images {
         for (id, layer) in db.all::<Layer>(LAYER)? {
             shelf.layers.insert(id.parse()?, layer);
         }
-        Ok(Self { blobs, shelf: Mutex::new(shelf), pins: Pins::default() })
+        Ok(Self {
+            blobs,
+            shelf: Mutex::new(shelf),
+            pins: Pins::default(),
+            workshop: Workshop::default(),
+            limits: Limits::default(),
+        })
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
@@ -118,6 +145,24 @@ pub fn tag(engine: &Engine, image: &Image, reference: &Reference) -> Result<()> 
         shelf::attributes(&image.config, &reference.familiar()),
     );
     Ok(())
+}
+
+/// Writes down an image, all of whose blobs and layers are there. It keeps its names, should it be there already.
+fn register(engine: &Engine, mut record: Record) -> Result<Arc<Image>> {
+    let mut shelf = engine.images.shelf();
+    if let Some(known) = shelf.image(&record.tenant, &record.id) {
+        record.tagged = known.record.tagged;
+        record.parent = record.parent.or_else(|| known.record.parent.clone());
+    }
+    let key = image_key(&record.tenant, &record.id);
+    engine.db.put(IMAGE, &key, &record)?;
+    Ok(shelf.put(read(&engine.images.blobs, record)?))
+}
+
+/// Bytes of content of some layers.
+fn size(engine: &Engine, layers: &[HexId]) -> u64 {
+    let shelf = engine.images.shelf();
+    layers.iter().filter_map(|id| shelf.layers.get(id)).map(|layer| layer.size).sum()
 }
 
 /// Writes down a name, which may be one by digest.

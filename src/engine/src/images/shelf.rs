@@ -1,6 +1,6 @@
 //! Images, names and layers in memory, as the database has them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use casemate_spec::wire::{HexId, Tenant};
@@ -17,6 +17,8 @@ pub struct Shelf {
     names: BTreeMap<Tenant, BTreeMap<Reference, HexId>>,
     /// Layers of the store, which tenants share.
     pub layers: HashMap<HexId, Layer>,
+    /// Layers that no image has any more, but perhaps a container.
+    pub orphans: BTreeSet<HexId>,
 }
 
 impl Shelf {
