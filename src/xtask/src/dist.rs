@@ -1,13 +1,18 @@
-//! `dist`: what a package of `runtime` holds, from the one definition of its command line.
+//! `dist`: what a package holds: the programs, the systemd unit, and what is made from `runtime`'s command line.
 
 use crate::command;
 use crate::failure::Outcome;
 use crate::workspace;
 
-/// Builds the binary, then starts this program once more with the feature that links `runtime`.
+/// Our programs.
+#[cfg(feature = "dist")]
+const PROGRAMS: [&str; 6] =
+    ["runtime", "casemate", "casemated", "casemate-broker", "casemate-shim", "casemate-layer"];
+
+/// Builds the programs, then starts this program once more with the feature that links `runtime`.
 #[cfg(not(feature = "dist"))]
 pub fn run() -> Outcome {
-    workspace::build_runtime()?;
+    workspace::build_programs()?;
     let mut again = workspace::cargo();
     command::run(again.args([
         "run",
@@ -35,7 +40,11 @@ pub fn run() -> Outcome {
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         clap_complete::generate_to(shell, &mut definition, name, &folder).doing(shell)?;
     }
-    let binary = workspace::runtime();
-    std::fs::copy(&binary, folder.join(name)).doing(binary.display())?;
+    let unit = workspace::root().join("src/cli/systemd/casemate.service");
+    std::fs::copy(&unit, folder.join("casemate.service")).doing(unit.display())?;
+    for name in PROGRAMS {
+        let binary = workspace::programs().join(name);
+        std::fs::copy(&binary, folder.join(name)).doing(binary.display())?;
+    }
     command::run(std::process::Command::new("ls").arg("-l").arg(&folder))
 }
