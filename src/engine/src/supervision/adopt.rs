@@ -8,8 +8,9 @@ use casemate_spec::wire::{Adopted, Ask, Exited, HexId};
 use serde::{Deserialize, Serialize};
 
 use super::backoff::Policy;
+use super::link::Shim;
 use super::wait::{Condition, wait};
-use super::{complain, exit, start, stop, tell};
+use super::{complain, exit, health, stop, tell};
 use crate::containers::{Container, Status, set_state};
 use crate::{Engine, Kind, Result, clock};
 
@@ -71,7 +72,8 @@ async fn one(engine: &Arc<Engine>, container: &Arc<Container>, adopted: Option<A
 
 async fn take_over(engine: &Arc<Engine>, container: &Arc<Container>, pid: i32, paused: bool) {
     let known = container.is_running();
-    let link = match start::connect(engine, &container.id, None).await {
+    let shim = Shim { broker: engine.broker.clone(), id: container.id.clone(), exec: None };
+    let link = match shim.connect().await {
         Ok(link) => link,
         // It has ended since the broker said so.
         Err(_) => return ended(engine, container, None),
@@ -93,6 +95,7 @@ async fn take_over(engine: &Arc<Engine>, container: &Arc<Container>, pid: i32, p
     }
     let seat = engine.supervision.seat(&container.id);
     exit::follow(engine, container, &seat, link);
+    health::begin(engine, container, &seat, !known);
 }
 
 fn ended(engine: &Arc<Engine>, container: &Arc<Container>, exited: Option<Exited>) {
@@ -145,13 +148,12 @@ fn abandon(engine: &Arc<Engine>, id: HexId) {
     });
 }
 
-/// The daemon ends in good order: containers are stopped, or run on (`live_restore`).
+/// The daemon ends in good order: containers are stopped, or run on (`keep`).
 ///
 /// # Errors
 /// The broker is gone, or the metadata cannot be written.
-pub async fn shutdown(engine: &Arc<Engine>) -> Result<()> {
+pub async fn shutdown(engine: &Arc<Engine>, keep: bool) -> Result<()> {
     engine.supervision.close();
-    let keep = engine.settings.live_restore;
     if !keep {
         let mut stops = tokio::task::JoinSet::new();
         for container in engine.containers.all() {

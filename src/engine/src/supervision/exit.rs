@@ -6,7 +6,7 @@ use std::time::Duration;
 use casemate_spec::wire::{Answer, Ask, Exited};
 
 use super::backoff::Policy;
-use super::link::Link;
+use super::link::{Link, Shim};
 use super::seat::Seat;
 use super::{complain, start, tell};
 use crate::containers::{self, Container, Status, set_state};
@@ -21,12 +21,13 @@ pub fn follow(engine: &Arc<Engine>, container: &Arc<Container>, seat: &Arc<Seat>
     seat.stdio.open(&link);
     let (engine, container, seat) = (Arc::clone(engine), Arc::clone(container), Arc::clone(seat));
     tokio::spawn(async move {
+        let shim = Shim { broker: engine.broker.clone(), id: container.id.clone(), exec: None };
         let mut link = link;
         let told = loop {
-            match seat.stdio.pump(&link).await {
+            match seat.stdio.pump(&link, &shim).await {
                 Some(exited) => break Some(exited),
                 // The shim has let go of us: the process has ended, or it will take us on again.
-                None => match start::connect(&engine, &container.id, None).await {
+                None => match shim.connect().await {
                     Ok(again) => {
                         seat.stdio.open(&again);
                         link = again;
@@ -44,6 +45,7 @@ pub async fn end(engine: &Arc<Engine>, container: &Arc<Container>, seat: &Arc<Se
     let turn = seat.turn().await;
     let parting = seat.stdio.part();
     seat.end_beside();
+    engine.supervision.execs.forget(&container.id, false);
     if let Some(exited) = &told {
         // Before the broker forgets it: from here on, no crash loses it.
         note(engine, container, exited);

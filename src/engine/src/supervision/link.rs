@@ -2,16 +2,22 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
 
-use casemate_spec::wire::{Frame, PACKET};
+use casemate_spec::wire::{Ask, Frame, HexId, PACKET};
 use rustix::net::{RecvFlags, SendFlags};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 
-use crate::Result;
+use crate::broker::Broker;
+use crate::{Failure, Result};
 
 /// The most bytes of input in one packet; small, so that a terminal's size does not wait behind much of it.
 const PIECE: usize = 16 << 10;
+
+/// How long a shim has to greet a new connection.
+const GREETING: Duration = Duration::from_millis(100);
 
 /// The connection: frames come and go at the same time.
 #[derive(Debug)]
@@ -53,11 +59,58 @@ impl Link {
         }
         Ok(())
     }
+}
 
-    /// Whether the shim has closed its end, whatever of its packets is still to be read.
-    pub async fn is_hung_up(&self) -> bool {
-        self.socket.ready(Interest::READABLE).await.is_ok_and(|ready| ready.is_read_closed())
+/// The shim of a container's first process, or of an exec.
+#[derive(Debug, Clone)]
+pub struct Shim {
+    /// Who knows the way to it.
+    pub broker: Broker,
+    /// Which container.
+    pub id: HexId,
+    /// Which exec of it.
+    pub exec: Option<HexId>,
+}
+
+impl Shim {
+    /// One more connection.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub async fn connect(&self) -> Result<Arc<Link>> {
+        let ask = Ask::Connect { id: self.id.clone(), exec: self.exec.clone() };
+        linked(self.broker.ask(ask).await?.1)
     }
+
+    /// Whether its process has ended, though what it has written may not all be read: a new connection is told at once.
+    pub async fn has_ended(&self) -> bool {
+        let Ok(link) = self.connect().await else { return true };
+        let mut packet = room();
+        let told = async {
+            loop {
+                match link.receive(&mut packet).await {
+                    Ok(read @ 1..) => {
+                        let frame = packet.get(..read).map(Frame::decode);
+                        if matches!(frame, Some(Ok(Frame::Exited(_)))) {
+                            return true;
+                        }
+                    }
+                    _ => return true,
+                }
+            }
+        };
+        tokio::time::timeout(GREETING, told).await.unwrap_or(false)
+    }
+}
+
+/// The connection that came with an answer.
+///
+/// # Errors
+/// None did.
+pub fn linked(descriptors: Vec<OwnedFd>) -> Result<Arc<Link>> {
+    let first = descriptors.into_iter().next();
+    let socket = first.ok_or_else(|| Failure::failed("the broker sent no connection to the shim"))?;
+    Ok(Arc::new(Link::new(socket)?))
 }
 
 /// Room for any packet.

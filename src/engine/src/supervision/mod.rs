@@ -7,16 +7,21 @@ mod adopt;
 mod attach;
 mod backoff;
 mod detach;
+pub mod exec;
 mod exit;
+mod funnel;
+mod health;
 mod link;
 pub mod logs;
 mod pause;
 mod seat;
 mod signals;
 mod start;
+pub mod stats;
 mod stdio;
 mod stop;
 mod tell;
+mod top;
 mod wait;
 
 use std::collections::HashMap;
@@ -35,15 +40,19 @@ pub use start::{restart, start};
 pub use stdio::{Chunk, Stdio, Stream, frame};
 pub use stop::{end, kill, stop};
 pub use tell::tell;
+pub use top::{Top, top};
 pub use wait::{Condition, Waited, wait};
 
 use crate::containers::Container;
 use crate::{Engine, Failure, Result};
+use exec::Execs;
 use seat::Seat;
 
 /// What runs, and who waits for it.
 #[derive(Debug, Default)]
 pub struct Supervision {
+    /// What else runs in containers.
+    pub execs: Execs,
     seats: Mutex<HashMap<HexId, Arc<Seat>>>,
     /// The daemon ends: nothing is started again.
     closing: AtomicBool,
@@ -77,6 +86,7 @@ pub async fn hold(engine: &Engine, container: &Container) -> OwnedMutexGuard<()>
 /// To be told by whoever has removed a container: those who wait for that are answered, those who are attached are let
 /// go.
 pub fn removed(engine: &Engine, container: &Container) {
+    engine.supervision.execs.forget(&container.id, true);
     let seat = engine.supervision.seats().remove(&container.id);
     if let Some(seat) = seat {
         seat.removed();

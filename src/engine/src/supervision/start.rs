@@ -1,13 +1,12 @@
 //! The start of a container.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use casemate_spec::wire::{Answer, Ask, HexId};
+use casemate_spec::wire::{Answer, Ask};
 
-use super::link::Link;
+use super::link::{Link, linked};
 use super::seat::Seat;
-use super::{complain, exit, stop, tell, whatever_happens};
+use super::{complain, exit, health, stop, tell, whatever_happens};
 use crate::containers::{self, Container, Status, set_state};
 use crate::{Engine, Failure, Kind, Result, clock};
 
@@ -103,6 +102,7 @@ pub async fn launch(
             }
             tell(engine, container, "start", &[]);
             exit::follow(engine, container, seat, link);
+            health::begin(engine, container, seat, true);
             Ok(())
         }
         Err(failure) => {
@@ -127,25 +127,6 @@ async fn ask(engine: &Arc<Engine>, container: &Arc<Container>, seat: &Seat) -> R
         (Answer::Started { pid }, connection) => Ok((pid, linked(connection)?)),
         (other, _) => Err(Failure::failed(format!("the broker answered something else: {other:?}"))),
     }
-}
-
-/// The connection that came with an answer.
-///
-/// # Errors
-/// None did.
-pub fn linked(descriptors: Vec<OwnedFd>) -> Result<Arc<Link>> {
-    let first = descriptors.into_iter().next();
-    let socket = first.ok_or_else(|| Failure::failed("the broker sent no connection to the shim"))?;
-    Ok(Arc::new(Link::new(socket)?))
-}
-
-/// One more connection to what runs.
-///
-/// # Errors
-/// It has no shim any more.
-pub async fn connect(engine: &Engine, id: &HexId, exec: Option<&HexId>) -> Result<Arc<Link>> {
-    let ask = Ask::Connect { id: id.clone(), exec: exec.cloned() };
-    linked(engine.broker.ask(ask).await?.1)
 }
 
 /// What a shell would say of a program that cannot be started, by the words that clients look for, too.

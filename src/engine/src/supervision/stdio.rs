@@ -7,7 +7,7 @@ use bytes::Bytes;
 use casemate_spec::wire::{Exited, Frame};
 use tokio::sync::{mpsc, watch};
 
-use super::link::{Link, room};
+use super::link::{Link, Shim, room};
 use crate::{Failure, Result};
 
 /// How many packets a client may fall behind before the process waits for it.
@@ -15,7 +15,7 @@ const BEHIND: usize = 8;
 /// How long a client that takes nothing is waited for once the process has ended, or is being killed.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How often a client that takes nothing makes us look whether the process is still there.
-const LOOK: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Which stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,7 +129,7 @@ impl Stdio {
 
     /// Passes output on until the process has ended, and says how if the shim did. Nobody who is attached can hold that
     /// up for long.
-    pub async fn pump(&self, link: &Link) -> Option<Exited> {
+    pub async fn pump(&self, link: &Link, shim: &Shim) -> Option<Exited> {
         let mut packet = room();
         loop {
             let read = match link.receive(&mut packet).await {
@@ -143,7 +143,7 @@ impl Stdio {
                 _ => continue,
             };
             self.activity.send_modify(|count| *count = count.wrapping_add(1));
-            self.deliver(link, stream, bytes).await;
+            self.deliver(shim, stream, bytes).await;
         }
     }
 
@@ -181,7 +181,7 @@ impl Stdio {
         link.ok().flatten().ok_or_else(|| Failure::conflict("the process has ended"))
     }
 
-    async fn deliver(&self, link: &Link, stream: Stream, bytes: &[u8]) {
+    async fn deliver(&self, shim: &Shim, stream: Stream, bytes: &[u8]) {
         let wants = |one: &Attached| match stream {
             Stream::Stdout => one.stdout,
             Stream::Stderr => one.stderr,
@@ -201,7 +201,7 @@ impl Stdio {
                 Err(mpsc::error::TrySendError::Closed(_)) => false,
                 Err(mpsc::error::TrySendError::Full(chunk)) => tokio::select! {
                     sent = taker.send(chunk) => sent.is_ok(),
-                    () = self.give_up(link) => false,
+                    () = self.give_up(shim) => false,
                 },
             };
             if !taken {
@@ -212,9 +212,12 @@ impl Stdio {
 
     /// Comes back when a client that takes nothing must not be waited for: some time after the process has gone, or after
     /// it was told to.
-    async fn give_up(&self, link: &Link) {
-        while !*self.ending.borrow() && !link.is_hung_up().await {
+    async fn give_up(&self, shim: &Shim) {
+        loop {
             tokio::time::sleep(LOOK).await;
+            if *self.ending.borrow() || shim.has_ended().await {
+                break;
+            }
         }
         tokio::time::sleep(PATIENCE).await;
     }
@@ -223,3 +226,7 @@ impl Stdio {
         self.attached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+#[path = "stdio_tests.rs"]
+mod tests;

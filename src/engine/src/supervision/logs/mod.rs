@@ -8,12 +8,11 @@ mod tail;
 use std::time::Duration;
 
 use bytes::Bytes;
-use casemate_spec::wire::LogOrder;
 use futures_util::{Stream, stream};
 use tokio::sync::watch;
 
 use super::seat::Tally;
-use crate::containers::{self, Container, Status};
+use crate::containers::{Container, Status};
 use crate::{Engine, Failure, Result, clock};
 use files::Files;
 use render::Render;
@@ -76,17 +75,20 @@ pub fn logs(
     if !(asked.stdout || asked.stderr) {
         return Err(Failure::invalid("Bad parameters: you must choose at least one stream"));
     }
-    match containers::wire(engine, container)?.1.log {
-        LogOrder::JsonFile { .. } => {}
-        LogOrder::None => {
-            return Err(Failure::unsupported("configured logging driver does not support reading"));
-        }
-        LogOrder::Journald { .. } => {
+    let asked_of = container.host_config();
+    let driver = match asked_of.log_config.driver.as_str() {
+        "" => engine.settings.log_driver.as_str(),
+        driver => driver,
+    };
+    match driver {
+        "" | "json-file" => {}
+        "journald" => {
             let message =
                 "logs are read of the json-file driver alone, and this container's are in the journal";
             let hint = format!("journalctl CONTAINER_ID_FULL={}", container.id);
             return Err(Failure::unsupported(format!("{message} (hint: {hint})")));
         }
+        _ => return Err(Failure::unsupported("configured logging driver does not support reading")),
     }
     let runs = container.is_running() || container.state().status == Status::Restarting;
     let seat = engine.supervision.seat(&container.id);
