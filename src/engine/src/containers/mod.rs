@@ -1,12 +1,27 @@
 //! Containers: what was asked of them, and what is known of them.
 
+mod capabilities;
+mod check;
 mod config;
+mod create;
+mod devices;
 mod host_config;
+mod limits;
+mod log;
+mod merge;
+mod modes;
 mod mount_point;
+mod mounts;
+mod names;
 mod record;
 mod remove;
+mod seccomp;
+mod security;
 mod shape;
 mod state;
+mod texts;
+mod users;
+mod verdict;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,22 +30,27 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use casemate_spec::wire::{HexId, Tenant};
 
 pub use config::{Config, Healthcheck};
+pub use create::{Asked, Created, create};
 pub use host_config::{
     BindOptions, DeviceMapping, DeviceRequest, HostConfig, LogConfig, MountAsked, PortBinding, RestartPolicy,
     ThrottleDevice, TmpfsOptions, Ulimit, VolumeDriver, VolumeOptions, WeightDevice,
 };
 pub use mount_point::{MountPoint, PointKind};
+pub use names::random;
 pub use remove::remove;
 pub use shape::{Member, Words};
 pub use state::{Container, Health, Probe, State, Status};
-pub use wire::wire;
+pub use wire::{log_order, streams, wire};
 
 use crate::db::Db;
 use crate::{Caller, Engine, Failure, Result};
 
 /// The containers of all tenants.
 #[derive(Debug, Default)]
-pub struct Containers(Mutex<Known>);
+pub struct Containers {
+    known: Mutex<Known>,
+    users: users::Users,
+}
 
 #[derive(Debug, Default)]
 struct Known {
@@ -50,7 +70,7 @@ impl Containers {
             known.names.insert((container.tenant.clone(), container.name()), container.id.clone());
             known.by_id.insert(container.id.clone(), Arc::new(container));
         }
-        Ok(Self(Mutex::new(known)))
+        Ok(Self { known: Mutex::new(known), users: users::Users::default() })
     }
 
     /// A tenant's container, by id, by name, or by the beginning of its id where only one begins so.
@@ -110,6 +130,39 @@ impl Containers {
         self.of(tenant).iter().map(|container| container.image.clone()).collect()
     }
 
+    /// The containers of a tenant's that have a volume.
+    pub fn with_volume(&self, tenant: &Tenant, place: &HexId) -> Vec<HexId> {
+        let has = |one: &&Arc<Container>| {
+            one.mounts
+                .iter()
+                .any(|point| matches!(&point.kind, PointKind::Volume { place: its, .. } if its == place))
+        };
+        self.of(tenant).iter().filter(has).map(|one| one.id.clone()).collect()
+    }
+
+    /// Takes a name for a container that is being made, or renamed.
+    fn reserve(&self, tenant: &Tenant, name: &str, id: &HexId) -> Result<()> {
+        let mut known = self.known();
+        let key = (tenant.clone(), name.to_owned());
+        if let Some(other) = known.names.get(&key) {
+            return Err(Failure::conflict(format!(
+                "Conflict. The container name \"/{name}\" is already in use by container \"{other}\". You have to \
+                 remove (or rename) that container to be able to reuse that name."
+            )));
+        }
+        known.names.insert(key, id.clone());
+        Ok(())
+    }
+
+    /// Gives a name back.
+    fn release(&self, tenant: &Tenant, name: &str) {
+        self.known().names.remove(&(tenant.clone(), name.to_owned()));
+    }
+
+    fn add(&self, container: &Arc<Container>) {
+        self.known().by_id.insert(container.id.clone(), Arc::clone(container));
+    }
+
     fn drop_container(&self, container: &Container) {
         let mut known = self.known();
         known.names.remove(&(container.tenant.clone(), container.name()));
@@ -117,7 +170,7 @@ impl Containers {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -6,15 +6,25 @@ use std::fmt;
 use serde::de::{self, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Defines a document of the API: every property may be missing or null.
+/// Defines a document of the API, or one (`camel`) of a profile: every property may be missing or null.
 macro_rules! document {
-    ($(#[$meta:meta])* $name:ident { $($(#[$field:meta])* $property:ident: $type:ty,)* }) => {
+    (camel $($rest:tt)*) => {
+        crate::containers::shape::document! { @ (rename_all = "camelCase") $($rest)* }
+    };
+    (@ ($($case:tt)*) $(#[$meta:meta])* $name:ident { $($(#[$field:meta])* $property:ident: $type:ty,)* }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
-        #[serde(rename_all = "PascalCase", default)]
+        #[serde($($case)*, default)]
         pub struct $name {
-            $($(#[$field])* #[serde(deserialize_with = "crate::containers::shape::nullable")] pub $property: $type,)*
+            $(
+                $(#[$field])*
+                #[serde(deserialize_with = "crate::containers::shape::nullable")]
+                pub $property: $type,
+            )*
         }
+    };
+    ($($rest:tt)*) => {
+        crate::containers::shape::document! { @ (rename_all = "PascalCase") $($rest)* }
     };
 }
 pub(super) use document;
