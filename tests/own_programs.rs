@@ -206,3 +206,40 @@ fn no_request_can_choose_them() {
         bundle.run().fails_saying(&["there is no such policy"]);
     }
 }
+
+/// The broker tells its own callers what went wrong, and must not read words for it.
+#[test]
+fn causes_have_exit_codes() {
+    let mut bundle = Bundle::new(&ours());
+    bundle.policy("hardened");
+    fs::write(bundle.rootfs().join("etc/data"), "no program").expect("write a file");
+    let ways: [&[&str]; 4] = [&["run"], &["run", "-d"], &["create"], &["exec"]];
+    let programs = [
+        ("nothing", 127, "executable file not found in $PATH"),
+        ("/no/such", 127, "no such file or directory (ENOENT)"),
+        ("/etc/passwd/x", 127, "(ENOTDIR)"),
+        ("/etc/passwd", 126, "permission denied (EACCES)"),
+        ("/etc", 126, "permission denied (EACCES)"),
+    ];
+    let running = bundle.other_id("running");
+    bundle.args(&["/bin/sleep", "1000"]);
+    bundle.command(["run", "-d", &running]).run().ok();
+    for way in ways {
+        for (program, code, words) in programs {
+            bundle.args(&[program]);
+            let exec = way == ["exec"];
+            let target = if exec { vec![running.as_str(), program] } else { vec![bundle.id()] };
+            let call = |flag: &[&str]| bundle.command([flag, way, &target].concat()).run();
+            call(&["--exit-by-cause"]).fails_with(code).fails_saying(&[words]);
+            call(&[]).fails_with(if exec { 255 } else { 1 }).fails_saying(&[words]);
+        }
+    }
+    bundle.args(&["/bin/true"]).mount("/x", "bind", "/etc/shadow", &["bind"]);
+    let denied = "policy hardened denies this container";
+    bundle.command(["--exit-by-cause", "run", bundle.id()]).run().fails_with(3).fails_saying(&[denied]);
+    bundle.run().fails_with(1).fails_saying(&[denied]);
+    // Whatever else goes wrong is 1 either way.
+    bundle.raw_config(b"{");
+    bundle.command(["--exit-by-cause", "run", bundle.id()]).run().fails_with(1);
+    bundle.command(["delete", "--force", &running]).run().ok();
+}

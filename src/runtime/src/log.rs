@@ -31,8 +31,13 @@ pub fn open(global: &Global) -> Result<()> {
                 .map_err(|error| Error::io(format!("open log file {}", path.display()), &error))?,
         ),
     };
-    SINK.set(Sink { file, json: global.log_format == LogFormat::Json, debug: global.debug })
-        .map_err(|_| Error::new("open log", "it is open already"))
+    SINK.set(Sink {
+        file,
+        json: global.log_format == LogFormat::Json,
+        debug: global.debug,
+        by_cause: global.exit_by_cause,
+    })
+    .map_err(|_| Error::new("open log", "it is open already"))
 }
 
 /// Reports how the program failed, in both places, and gives its exit code.
@@ -45,6 +50,27 @@ pub fn failure(error: &Error) -> ExitCode {
         None => complain(format_args!("runtime: {error}\n")),
     }
     ExitCode::from(error.exit_code())
+}
+
+/// Gives an error the exit code of its cause, where the caller wants to tell causes by it (`--exit-by-cause`); engines
+/// expect runc's.
+#[must_use]
+pub fn caused(error: Error, cause: Cause) -> Error {
+    match SINK.get() {
+        Some(Sink { by_cause: true, .. }) => error.exit(cause as u8),
+        _ => error,
+    }
+}
+
+/// What callers tell apart; the numbers are a shell's, and `check`'s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// A policy denies the container.
+    Denied = 3,
+    /// The program is there and cannot be executed.
+    NotExecutable = 126,
+    /// The program is not there.
+    NoProgram = 127,
 }
 
 /// Something the operator should know, though the command goes on.
@@ -79,6 +105,7 @@ struct Sink {
     file: Option<File>,
     json: bool,
     debug: bool,
+    by_cause: bool,
 }
 
 #[derive(Clone, Copy)]

@@ -6,6 +6,7 @@ use casemate_core::report::{Fault, Stage};
 use casemate_spec::Error;
 use rustix::io::Errno;
 
+use crate::log::{Cause, caused};
 use crate::plan::describe;
 
 /// What failed, in the words that engines look for.
@@ -31,6 +32,18 @@ pub fn explain(plan: &Plan, failure: Failure) -> Error {
 }
 
 fn of_fault(plan: &Plan, fault: &Fault) -> Error {
+    let error = worded(plan, fault);
+    match (fault.stage, Errno::from_raw_os_error(fault.errno.max(1))) {
+        (Stage::Exec, Errno::NOENT | Errno::NOTDIR) => caused(error, Cause::NoProgram),
+        (
+            Stage::Exec,
+            Errno::ACCESS | Errno::PERM | Errno::NOEXEC | Errno::ISDIR | Errno::TXTBSY | Errno::LOOP,
+        ) => caused(error, Cause::NotExecutable),
+        _ => error,
+    }
+}
+
+fn worded(plan: &Plan, fault: &Fault) -> Error {
     let what = describe(plan, fault);
     match fault.stage {
         Stage::Exec if plan.process.program.searched && fault.errno == Errno::NOENT.raw_os_error() => {

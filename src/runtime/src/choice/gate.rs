@@ -26,6 +26,10 @@ pub fn judged(chosen: &Chosen, config: Config, host: &HostFacts) -> Result<(Admi
 fn denial(denied: Denied) -> Error {
     match denied.is_malformed() {
         true => Error::from(denied),
-        false => Error::from(denied).hint("runtime check BUNDLE shows every protection and every rule"),
+        false => {
+            let error =
+                Error::from(denied).hint("runtime check BUNDLE shows every protection and every rule");
+            log::caused(error, log::Cause::Denied)
+        }
     }
 }

@@ -49,6 +49,11 @@ pub struct Global {
     #[arg(long, value_name = "FILE")]
     pub store: Option<PathBuf>,
 
+    /// Exit with 127 when the program is not there, 126 when it cannot be executed and 3 when a policy denies the
+    /// container, in place of runc's 1 and 255
+    #[arg(long)]
+    pub exit_by_cause: bool,
+
     /// Accepted and ignored, as checkpoints are not supported
     #[arg(long, value_name = "PATH", hide = true)]
     pub criu: Option<PathBuf>,

@@ -30,7 +30,11 @@ const FAILED: u8 = 255;
 /// # Errors
 /// With exit code 255: the container is not running, the process is refused, or it cannot be run.
 pub fn exec(global: &Global, args: &ExecArgs) -> Result<ExitCode> {
-    enter(global, args).map_err(|error| error.within("exec failed").exit(FAILED))
+    enter(global, args).map_err(|error| {
+        let code = error.exit_code();
+        // One that is told by its cause keeps it.
+        error.within("exec failed").exit(if code == 1 { FAILED } else { code })
+    })
 }
 
 fn enter(global: &Global, args: &ExecArgs) -> Result<ExitCode> {
