@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{
-    BoxBuilder as WindowBuilder, Linux, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespace,
-    LinuxNamespaceType, LinuxResources, Mount as OciMount, Process, Root, Spec,
+    BoxBuilder as WindowBuilder, Capabilities, Capability, Linux, LinuxCapabilities, LinuxDevice,
+    LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespace, LinuxNamespaceType, LinuxResources,
+    Mount as OciMount, Process, Root, Spec,
 };
 
 use super::{Bind, Container, HexId, Mount, MountKind, NamespaceOf, Propagation, Streams};
@@ -173,6 +174,15 @@ impl Streams {
     }
 }
 
+/// Gives a process every capability there is: its policy leaves it those that it admits.
+pub fn all_capabilities(process: &mut Process) {
+    let all: Capabilities = CAPABILITIES.into_iter().collect();
+    let mut sets = LinuxCapabilities::default();
+    sets.set_bounding(Some(all.clone())).set_effective(Some(all.clone())).set_permitted(Some(all));
+    sets.set_inheritable(None).set_ambient(None);
+    process.set_capabilities(Some(sets));
+}
+
 fn namespace(kind: LinuxNamespaceType, path: Option<PathBuf>) -> LinuxNamespace {
     let mut namespace = LinuxNamespace::default();
     namespace.set_typ(kind).set_path(path);
@@ -267,6 +277,50 @@ fn entry(destination: &str, kind: &str, source: &Path, options: &[&str]) -> OciM
     mount
 }
 
+/// capabilities(7)
+const CAPABILITIES: [Capability; 41] = [
+    Capability::AuditControl,
+    Capability::AuditRead,
+    Capability::AuditWrite,
+    Capability::BlockSuspend,
+    Capability::Bpf,
+    Capability::CheckpointRestore,
+    Capability::Chown,
+    Capability::DacOverride,
+    Capability::DacReadSearch,
+    Capability::Fowner,
+    Capability::Fsetid,
+    Capability::IpcLock,
+    Capability::IpcOwner,
+    Capability::Kill,
+    Capability::Lease,
+    Capability::LinuxImmutable,
+    Capability::MacAdmin,
+    Capability::MacOverride,
+    Capability::Mknod,
+    Capability::NetAdmin,
+    Capability::NetBindService,
+    Capability::NetBroadcast,
+    Capability::NetRaw,
+    Capability::Perfmon,
+    Capability::Setgid,
+    Capability::Setfcap,
+    Capability::Setpcap,
+    Capability::Setuid,
+    Capability::SysAdmin,
+    Capability::SysBoot,
+    Capability::SysChroot,
+    Capability::SysModule,
+    Capability::SysNice,
+    Capability::SysPacct,
+    Capability::SysPtrace,
+    Capability::SysRawio,
+    Capability::SysResource,
+    Capability::SysTime,
+    Capability::SysTtyConfig,
+    Capability::Syslog,
+    Capability::WakeAlarm,
+];
 /// Docker's: memory and hardware of the host, and what tells what others do.
 const MASKED: [&str; 11] = [
     "/proc/acpi",

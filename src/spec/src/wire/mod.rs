@@ -15,7 +15,7 @@ mod task;
 pub use broker::{
     Adopted, Answer, Ask, Audited, Exited, Host, Limits, Refusal, RefusalKind, Reply, Request, Stored,
 };
-pub use config::{Places, Written};
+pub use config::{Places, Written, all_capabilities};
 pub use container::{
     Bind, Container, Files, Mount, MountKind, NamespaceOf, Namespaces, Propagation, Root, Streams, View,
 };

@@ -1,0 +1,285 @@
+//! From a request to the work: the checks that every verb passes, then one call for each.
+
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
+
+use casemate_spec::wire::{
+    Answer, Ask, Audited, HexId, Limits, Refusal, RefusalKind, Request, Tenant, VERSION,
+};
+use serde_json::json;
+
+use crate::audit::Entry;
+use crate::broker::{Asker, Broker, Parked, refused};
+use crate::containers::Stage;
+use crate::packet::in_memory;
+use crate::refusal::refuse;
+use crate::verbs::{self, When};
+
+/// So many questions may be unanswered.
+const UNANSWERED: usize = 256;
+
+impl Broker {
+    /// Takes a request. Nothing has happened when it is refused here.
+    pub(crate) fn request(&mut self, message: &[u8], descriptors: Vec<OwnedFd>) {
+        let Some(link) = &mut self.link else { return };
+        link.unanswered += 1;
+        let (epoch, greeted, unanswered) = (link.epoch, link.greeted, link.unanswered);
+        let asker = |number| Asker { epoch, number, verb: "request", audited: true, about: Vec::new() };
+        let Request { number, ask } = match verbs::read(message) {
+            Ok(request) => request,
+            Err((number, refusal)) => return self.answer_done(&asker(number), Err(refusal)),
+        };
+        let verb = verbs::verb(&ask);
+        let asker = Asker { verb: verb.name, audited: verb.audited, about: about(&ask), ..asker(number) };
+        let refusal = |kind, text: &str| Err(refuse(kind, text));
+        let admitted = match &ask {
+            Ask::Hello { .. } if greeted => refusal(RefusalKind::Invalid, "it was said already"),
+            Ask::Hello { .. } => Ok(()),
+            _ if !greeted => refusal(RefusalKind::Invalid, "hello comes first"),
+            _ if unanswered > UNANSWERED => refusal(RefusalKind::Failed, "too many questions at once"),
+            _ => verbs::check_descriptors(verb.wants, &descriptors),
+        };
+        match admitted {
+            Ok(()) => self.admit(ask, descriptors, &asker),
+            Err(refusal) => self.answer_done(&asker, Err(refusal)),
+        }
+    }
+
+    /// Does what is asked, when the state of things admits it.
+    pub(crate) fn admit(&mut self, ask: Ask, descriptors: Vec<OwnedFd>, asker: &Asker) {
+        if let Some(id) = self.must_wait(&ask) {
+            return self.parked.push(Parked { id, asker: asker.clone(), ask, descriptors });
+        }
+        let admitted = self.admits(&ask, verbs::verb(&ask).when);
+        match admitted.and_then(|()| self.perform(ask, descriptors, asker)) {
+            Ok(Some(answer)) => self.answer(asker, Ok(answer)),
+            Ok(None) => {}
+            Err(refusal) => self.answer_done(asker, Err(refusal)),
+        }
+    }
+
+    fn admits(&self, ask: &Ask, when: When) -> Result<(), Refusal> {
+        if when == When::Any {
+            return Ok(());
+        }
+        let id = container_of(ask).ok_or_else(|| refuse(RefusalKind::Invalid, "no container is named"))?;
+        let unknown =
+            || refuse(RefusalKind::NotFound, format!("container {}: it has no place here", id.short()));
+        self.containers.get(id).ok_or_else(unknown)?.admits(when)
+    }
+
+    fn perform(
+        &mut self,
+        ask: Ask,
+        descriptors: Vec<OwnedFd>,
+        asker: &Asker,
+    ) -> Result<Option<(Answer, Vec<OwnedFd>)>, Refusal> {
+        let done = |result: Result<(), Refusal>| result.map(|()| Some((Answer::Done, Vec::new())));
+        match ask {
+            Ask::Hello { version } => self.hello(version).map(Some),
+            Ask::List => {
+                self.list().map(|stored| Some((Answer::Stored(stored), Vec::new()))).map_err(refused)
+            }
+            Ask::Unpack { staging } => later(self.unpack(asker, staging, descriptors)),
+            Ask::KeepLayer { staging, layer } => done(self.keep_layer(&staging, &layer)),
+            Ask::DropLayer { layer } => done(self.drop_layer(&layer)),
+            Ask::DropStaging { staging } => done(self.drop_staging(&staging)),
+            Ask::MakeContainer { id, tenant, layers, quota } => {
+                done(self.make_container(&id, tenant, layers, quota))
+            }
+            Ask::RemoveContainer { id } => done(self.remove_container(&id)),
+            Ask::Check { id, container } => later(self.check(asker, &id, &container)),
+            Ask::Start { id, container, streams, files } => {
+                later(self.start(asker, &id, *container, streams, &files))
+            }
+            Ask::Exec { id, exec, process, privileged, streams } => {
+                later(self.exec(asker, &id, &exec, *process, privileged, streams))
+            }
+            Ask::Connect { id, exec } => {
+                self.connection(&id, exec.as_ref()).map(|fd| Some((Answer::Connected, vec![fd])))
+            }
+            Ask::Signal { id, signal, all } => {
+                let signal = signal.to_string();
+                let words = ["kill", "--all", id.as_str(), &signal];
+                self.about(asker, words.iter().copied().filter(|word| all || *word != "--all"))
+            }
+            Ask::Pause { id } => self.freeze(asker, id, true),
+            Ask::Resume { id } => self.freeze(asker, id, false),
+            Ask::Update { id, resources } => {
+                let document = serde_json::to_vec(&resources).unwrap_or_default();
+                self.told(asker, &["update", "--resources", "-", id.as_str()], &document)
+            }
+            Ask::Release { id } => later(self.release(asker, &id)),
+            Ask::Stats { id, every } => {
+                let interval = every.map(|seconds| format!("{seconds}s"));
+                let words = match &interval {
+                    Some(interval) => vec!["events", "--interval", interval, id.as_str()],
+                    None => vec!["events", "--stats", id.as_str()],
+                };
+                self.printed(asker, &words, descriptors)
+            }
+            Ask::Processes { id, options } => {
+                let words = ["ps", id.as_str(), "--"].into_iter().chain(options.iter().map(String::as_str));
+                let words: Vec<&str> = words.filter(|word| !options.is_empty() || *word != "--").collect();
+                self.printed(asker, &words, descriptors)
+            }
+            Ask::Help { view, task } => later(self.help(asker, view, task, descriptors)),
+            Ask::MakeVolume { volume, tenant } => done(self.make_volume(&volume, &tenant)),
+            Ask::RemoveVolume { volume } => done(self.remove_volume(&volume)),
+            Ask::Limit { tenant, limits } => self.limit(asker, &tenant, &limits),
+            Ask::Audit(said) => done(self.audit.write(&said_entry(&said)).map_err(refused)),
+            Ask::Farewell { .. } => {
+                self.daemon.farewell();
+                done(Ok(()))
+            }
+        }
+    }
+
+    fn hello(&mut self, version: u32) -> Result<(Answer, Vec<OwnedFd>), Refusal> {
+        if version != VERSION {
+            let text =
+                format!("version {version} is spoken there, {VERSION} here: install both from one build");
+            return Err(refuse(RefusalKind::Unsupported, text));
+        }
+        let sockets = self.listeners.iter().map(|listener| listener.try_clone().map(OwnedFd::from));
+        let sockets = sockets.collect::<Result<Vec<_>, _>>();
+        let sockets = sockets.map_err(|error| refuse(RefusalKind::Failed, error.to_string()))?;
+        let host = casemate_spec::wire::Host { space: crate::host::space(&self.places), ..self.host.clone() };
+        let running = self.adopted();
+        if let Some(link) = &mut self.link {
+            link.greeted = true;
+        }
+        Ok((Answer::Hello { host, running }, sockets))
+    }
+
+    fn about<'a>(
+        &mut self,
+        asker: &Asker,
+        words: impl Iterator<Item = &'a str>,
+    ) -> Result<Option<(Answer, Vec<OwnedFd>)>, Refusal> {
+        let command = self.runtime(&words.collect::<Vec<_>>());
+        self.run_for(asker.clone(), command, |_| {});
+        Ok(None)
+    }
+
+    /// A command that reads a document.
+    fn told(
+        &mut self,
+        asker: &Asker,
+        words: &[&str],
+        document: &[u8],
+    ) -> Result<Option<(Answer, Vec<OwnedFd>)>, Refusal> {
+        let mut command = self.runtime(words);
+        command.stdin(in_memory("document", document).map_err(refused)?);
+        self.run_for(asker.clone(), command, |_| {});
+        Ok(None)
+    }
+
+    /// A command that writes to the daemon's pipe; answered when it has ended.
+    fn printed(
+        &mut self,
+        asker: &Asker,
+        words: &[&str],
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<Option<(Answer, Vec<OwnedFd>)>, Refusal> {
+        let mut command = self.runtime(words);
+        command.stdout(descriptors.into_iter().next().map_or_else(Stdio::null, Stdio::from));
+        let asker = asker.clone();
+        // Statistics go on for as long as somebody reads them.
+        let patience = std::time::Duration::from_secs(365 * 86_400);
+        self.run(command, crate::child::Listen::Errors, patience, move |broker, ended| {
+            let done = if ended.code == 0 { Ok(()) } else { Err(crate::refusal::of_runtime(&ended.said)) };
+            broker.answer_done(&asker, done);
+        });
+        Ok(None)
+    }
+
+    fn freeze(
+        &mut self,
+        asker: &Asker,
+        id: HexId,
+        freeze: bool,
+    ) -> Result<Option<(Answer, Vec<OwnedFd>)>, Refusal> {
+        let word = if freeze { "pause" } else { "resume" };
+        let command = self.runtime(&[word, id.as_str()]);
+        self.run_for(asker.clone(), command, move |broker| {
+            if let Some(Stage::Running(process)) =
+                broker.containers.get_mut(&id).map(|found| &mut found.stage)
+            {
+                process.kept.paused = freeze;
+                let kept = process.kept.clone();
+                broker.keep(&id, None, &kept);
+            }
+        });
+        Ok(None)
+    }
+
+    fn limit(
+        &mut self,
+        asker: &Asker,
+        tenant: &Tenant,
+        limits: &Limits,
+    ) -> Result<Option<(Answer, Vec<OwnedFd>)>, Refusal> {
+        // A thousandth of a processor is a hundred microseconds of the usual period.
+        let cpu = limits.cpu.map(|cpu| json!({ "quota": cpu.saturating_mul(100), "period": 100_000 }));
+        let memory = limits.memory.map(|bytes| json!({ "limit": bytes, "swap": bytes }));
+        let pids = limits.pids.map(|count| json!({ "limit": count }));
+        let mut document = serde_json::Map::new();
+        for (name, value) in [("cpu", cpu), ("memory", memory), ("pids", pids)] {
+            document.extend(value.map(|value| (name.to_owned(), value)));
+        }
+        let path = format!("/casemate-{}/{tenant}", self.places.instance);
+        let document = serde_json::to_vec(&document).unwrap_or_default();
+        self.told(asker, &["cgroup", "set", &path, "--resources", "-"], &document)
+    }
+}
+
+fn later(result: Result<(), Refusal>) -> Result<Option<(Answer, Vec<OwnedFd>)>, Refusal> {
+    result.map(|()| None)
+}
+
+fn container_of(ask: &Ask) -> Option<&HexId> {
+    match ask {
+        Ask::Start { id, .. } | Ask::Exec { id, .. } | Ask::Connect { id, .. } | Ask::Signal { id, .. } => {
+            Some(id)
+        }
+        Ask::Pause { id } | Ask::Resume { id } | Ask::Update { id, .. } | Ask::Release { id } => Some(id),
+        Ask::Stats { id, .. } | Ask::Processes { id, .. } | Ask::RemoveContainer { id } => Some(id),
+        Ask::MakeContainer { id, .. } | Ask::Check { id, .. } => Some(id),
+        _ => None,
+    }
+}
+
+/// What the audit log is told of a request beside its verb.
+fn about(ask: &Ask) -> Vec<(&'static str, String)> {
+    let mut about: Vec<(&'static str, String)> = Vec::new();
+    about.extend(container_of(ask).map(|id| ("id", id.to_string())));
+    match ask {
+        Ask::Start { container, .. } => {
+            about.push(("tenant", container.tenant.to_string()));
+            about.extend(container.policy.as_ref().map(|policy| ("policy", policy.to_string())));
+        }
+        Ask::Exec { exec, .. } => about.push(("exec", exec.to_string())),
+        Ask::Signal { signal, .. } => about.push(("signal", signal.to_string())),
+        Ask::MakeContainer { tenant, .. } | Ask::Limit { tenant, .. } => {
+            about.push(("tenant", tenant.to_string()))
+        }
+        Ask::KeepLayer { layer, .. } | Ask::DropLayer { layer } => about.push(("layer", layer.to_string())),
+        Ask::Unpack { staging } => about.push(("staging", staging.to_string())),
+        Ask::MakeVolume { volume, .. } | Ask::RemoveVolume { volume } => {
+            about.push(("volume", volume.to_string()))
+        }
+        _ => {}
+    }
+    about
+}
+
+fn said_entry(said: &Audited) -> Entry {
+    Entry::new("daemon.said")
+        .text("who", &said.who)
+        .text("tenant", &said.tenant)
+        .text("action", &said.action)
+        .text("object", &said.object)
+        .text("verdict", &said.verdict)
+        .text("reason", &said.reason)
+}

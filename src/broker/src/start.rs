@@ -1,0 +1,650 @@
+//! Processes: from what is asked to a shim that has started it, and to its end.
+
+use std::collections::BTreeMap;
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use casemate_spec::wire::{
+    Answer, Container, Exited, Files, HexId, LogOrder, MountKind, NamespaceOf, Order, Outcome, Places,
+    Refusal, RefusalKind, Streams,
+};
+use casemate_spec::{Error, Result};
+use oci_spec::runtime::Process as OciProcess;
+use rustix::fs::OFlags;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
+    SocketFlags, SocketType,
+};
+
+use crate::audit::Entry;
+use crate::broker::{Asker, Broker, refused};
+use crate::bundle::{StoreDocument, command};
+use crate::child::{Identity, Listen, Running};
+use crate::containers::{Kept, Process, Shim, Stage};
+use crate::places::{ROOT, SHIMS, STORE};
+use crate::refusal::{of_runtime, refuse};
+use crate::tree;
+
+/// How long the runtime may take to start a process.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How long an exec's end is remembered once the daemon has heard of it from the shim.
+const REMEMBERED: Duration = Duration::from_secs(5);
+
+/// A process that is being started.
+pub struct Birth {
+    /// The shim's standard input: where it answers.
+    pub(crate) control: OwnedFd,
+    pub(crate) deadline: Instant,
+    shim: Running,
+    connection: OwnedFd,
+    asker: Asker,
+    kept: Kept,
+    _held: Vec<OwnedFd>,
+}
+
+/// What is to be started.
+struct Launch {
+    asker: Asker,
+    id: HexId,
+    exec: Option<HexId>,
+    words: Vec<String>,
+    streams: Streams,
+    volumes: Vec<HexId>,
+    /// Namespaces that are joined: held, so that they stay what was looked at.
+    held: Vec<OwnedFd>,
+}
+
+/// A bundle that was written, and what must be kept for it.
+struct Prepared {
+    words: Vec<String>,
+    volumes: Vec<HexId>,
+    held: Vec<OwnedFd>,
+}
+
+impl Broker {
+    /// Judges without starting anything.
+    pub(crate) fn check(&mut self, asker: &Asker, id: &HexId, asked: &Container) -> Result<(), Refusal> {
+        let bundle = format!("check-{}", self.next_serial());
+        let prepared = self.prepare(id, asked, &bundle, Vec::new())?;
+        let path = self.places.bundle(&bundle);
+        let words =
+            [&prepared.words[..], &words(&["check", "--format", "json"]), &words(&[&path.to_string_lossy()])];
+        let words = words.concat();
+        let asker = asker.clone();
+        let check = command(words.iter().map(String::as_str));
+        self.run(check, Listen::Output, Duration::from_secs(60), move |broker, ended| {
+            drop(prepared.held);
+            if let Err(error) = tree::remove(&broker.places.bundles, &bundle) {
+                crate::say(&error);
+            }
+            let judged = match ended.code {
+                0 | 3 => Ok((Answer::Judged { report: ended.said }, Vec::new())),
+                _ => Err(of_runtime(&ended.said)),
+            };
+            broker.answer(&asker, judged);
+        });
+        Ok(())
+    }
+
+    /// Starts a container's first process.
+    pub(crate) fn start(
+        &mut self,
+        asker: &Asker,
+        id: &HexId,
+        mut asked: Container,
+        streams: Streams,
+        files: &Files,
+    ) -> Result<(), Refusal> {
+        streams.apply_to(&mut asked.process);
+        let files = self.write_files(id, files).map_err(refused)?;
+        let prepared = self.prepare(id, &asked, id.as_str(), files)?;
+        let bundle = self.places.bundle(id.as_str());
+        let run = ["run", "--detach", "--bundle", &bundle.to_string_lossy(), id.as_str()].map(str::to_owned);
+        let launch = Launch {
+            asker: asker.clone(),
+            id: id.clone(),
+            exec: None,
+            words: [&prepared.words[..], &run].concat(),
+            streams,
+            volumes: prepared.volumes,
+            held: prepared.held,
+        };
+        self.set_stage(id, None, Stage::Busy);
+        let made: Vec<String> = asked
+            .mounts
+            .into_iter()
+            .filter_map(|mount| match mount.kind {
+                MountKind::Bind(bind) if bind.create => Some(bind.source),
+                _ => None,
+            })
+            .collect();
+        if made.is_empty() {
+            self.launch(launch)
+        } else {
+            self.launch_with(launch, prepared.words, made)
+        }
+        Ok(())
+    }
+
+    /// Directories that are missing are made first, where the policy admits all of it as it will be. The host's files
+    /// are looked at by a child: whatever they lie on may be slow, or gone.
+    fn launch_with(&mut self, launch: Launch, runtime: Vec<String>, paths: Vec<String>) {
+        let bundle = self.places.bundle(launch.id.as_str());
+        let child = |verb: &str, paths: &[String]| {
+            let mut words = vec!["/proc/self/exe".to_owned(), "work".to_owned(), verb.to_owned()];
+            words.extend_from_slice(paths);
+            command(words.iter().map(String::as_str))
+        };
+        let (look, make) = (child("look", &paths), child("make", &paths));
+        let check = [&runtime[..], &words(&["check", &bundle.to_string_lossy()])].concat();
+        self.run(look, Listen::Errors, PATIENCE, move |broker, ended| {
+            if ended.code == 0 {
+                return broker.launch(launch);
+            }
+            let check = command(check.iter().map(String::as_str));
+            broker.run(check, Listen::Output, PATIENCE, move |broker, ended| match ended.code {
+                0 => broker.run(make, Listen::Errors, PATIENCE, move |broker, ended| match ended.code {
+                    0 => broker.launch(launch),
+                    _ => broker.not_launched(&launch, refuse(RefusalKind::Failed, ended.said)),
+                }),
+                3 => broker.not_launched(&launch, refuse(RefusalKind::Denied, ended.said)),
+                _ => broker.not_launched(&launch, of_runtime(&ended.said)),
+            });
+        });
+    }
+
+    /// Starts another process in a container.
+    pub(crate) fn exec(
+        &mut self,
+        asker: &Asker,
+        id: &HexId,
+        exec: &HexId,
+        mut process: OciProcess,
+        privileged: bool,
+        streams: Streams,
+    ) -> Result<(), Refusal> {
+        let container =
+            self.containers.get_mut(id).ok_or_else(|| refuse(RefusalKind::NotFound, "no such container"))?;
+        if container.execs.contains_key(exec) {
+            return Err(refuse(RefusalKind::Conflict, format!("exec {}: it is there already", exec.short())));
+        }
+        if streams.log != LogOrder::None {
+            return Err(refuse(
+                RefusalKind::Invalid,
+                "streams.log: only a container's first process has a log",
+            ));
+        }
+        container.execs.insert(exec.clone(), Stage::Busy);
+        streams.apply_to(&mut process);
+        if privileged {
+            casemate_spec::wire::all_capabilities(&mut process);
+        }
+        let name = format!("exec-{exec}.json");
+        let path = self.places.bundle(id.as_str()).join(&name).to_string_lossy().into_owned();
+        let rest = ["exec", "--detach", "--process", &path, id.as_str()];
+        let launch = Launch {
+            asker: asker.clone(),
+            id: id.clone(),
+            exec: Some(exec.clone()),
+            words: [&self.runtime_words()[..], &words(&rest)].concat(),
+            streams,
+            volumes: Vec::new(),
+            held: Vec::new(),
+        };
+        match self.write_document(id.as_str(), &name, &process) {
+            Ok(()) => self.launch(launch),
+            Err(error) => self.not_launched(&launch, refused(error)),
+        }
+        Ok(())
+    }
+
+    /// Writes the bundle, once everything that is named was found to be the asker's to name.
+    fn prepare(
+        &mut self,
+        id: &HexId,
+        asked: &Container,
+        bundle: &str,
+        files: Vec<(&'static str, std::path::PathBuf)>,
+    ) -> Result<Prepared, Refusal> {
+        let unknown =
+            || refuse(RefusalKind::NotFound, format!("container {}: it has no place here", id.short()));
+        let made = &self.containers.get(id).ok_or_else(unknown)?.made;
+        if made.tenant != asked.tenant || made.layers != asked.root.layers {
+            return Err(refuse(RefusalKind::Invalid, "tenant or layers are not those that it was made with"));
+        }
+        if let Some(policy) =
+            asked.policy.as_ref().filter(|name| !self.host.policies.iter().any(|p| p == name.as_str()))
+        {
+            let mut refusal =
+                refuse(RefusalKind::Denied, format!("policy {policy}: it is none that may be chosen"));
+            refusal.hint = Some("the operator lists it as selectable in runtime.toml".to_owned());
+            return Err(refusal);
+        }
+        let (volumes, mounted) = self.volumes_of(asked)?;
+        let (joined, held) = self.joined(asked)?;
+        let places = Places {
+            cgroup: self.places.cgroup(asked.tenant.as_str(), id.as_str()),
+            policy: asked.policy.as_ref().map(|name| ("io.casemate.policy".to_owned(), name.to_string())),
+            volumes,
+            files,
+            joined,
+            init: self.arguments.libexec.join("casemate-shim"),
+        };
+        let written =
+            asked.to_config(&places).map_err(|error| refuse(RefusalKind::Invalid, error.to_string()))?;
+        let mut store = StoreDocument::new(written.binds);
+        store.overlay("/", self.lowers(&asked.root.layers), Some(self.places.stored("containers", id)));
+        self.write_bundle(bundle, &written.spec, &store).map_err(refused)?;
+        let mut runtime = self.runtime_words();
+        let document = self.places.bundle(bundle).join("store.json");
+        runtime.extend(["--store".to_owned(), document.to_string_lossy().into_owned()]);
+        Ok(Prepared { words: runtime, volumes: mounted, held })
+    }
+
+    fn volumes_of(
+        &self,
+        asked: &Container,
+    ) -> Result<(BTreeMap<usize, std::path::PathBuf>, Vec<HexId>), Refusal> {
+        let (mut paths, mut ids) = (BTreeMap::new(), Vec::new());
+        for (index, mount) in asked.mounts.iter().enumerate() {
+            let MountKind::Volume { volume, subpath } = &mount.kind else { continue };
+            if self.owner_of(volume)? != asked.tenant {
+                // What is another's is not there.
+                return Err(refuse(
+                    RefusalKind::NotFound,
+                    format!("volume {}: there is none", volume.short()),
+                ));
+            }
+            paths.insert(index, self.volume_path(volume, subpath.as_deref())?);
+            ids.push(volume.clone());
+        }
+        Ok((paths, ids))
+    }
+
+    /// Where a volume is. The runtime follows no link to it, so that what is beneath may change meanwhile.
+    pub(crate) fn volume_path(
+        &self,
+        volume: &HexId,
+        subpath: Option<&str>,
+    ) -> Result<std::path::PathBuf, Refusal> {
+        let data = self.places.stored("volumes", volume).join("_data");
+        let Some(subpath) = subpath else { return Ok(data) };
+        let beneath = format!("{volume}/_data/{subpath}");
+        let found = tree::open(&self.places.volumes, &beneath, OFlags::PATH);
+        found.map_err(|error| refuse(RefusalKind::Invalid, format!("volume {}: {error}", volume.short())))?;
+        Ok(data.join(subpath))
+    }
+
+    /// Namespaces of other containers, each as a descriptor of ours: numbers of processes are used again.
+    fn joined(
+        &self,
+        asked: &Container,
+    ) -> Result<(BTreeMap<(HexId, &'static str), std::path::PathBuf>, Vec<OwnedFd>), Refusal> {
+        let (mut paths, mut held) = (BTreeMap::new(), Vec::new());
+        for (_, name, whose) in asked.namespaces.all() {
+            let NamespaceOf::Container(id) = whose else { continue };
+            let gone =
+                || refuse(RefusalKind::Conflict, format!("container {}: it is not running", id.short()));
+            let other = self.containers.get(id).filter(|other| other.made.tenant == asked.tenant);
+            let process = other.and_then(|other| other.process()).and_then(|process| process.kept.process);
+            let process = process.ok_or_else(gone)?;
+            let path = format!("/proc/{}/ns/{name}", process.pid);
+            let opened = std::fs::File::open(path).map_err(|_| gone())?;
+            // Asked after it is held.
+            process.open().ok_or_else(gone)?;
+            let path = format!("/proc/{}/fd/{}", std::process::id(), opened.as_raw_fd());
+            paths.insert((id.clone(), name), path.into());
+            held.push(opened.into());
+        }
+        Ok((paths, held))
+    }
+
+    fn write_files(&self, id: &HexId, files: &Files) -> Result<Vec<(&'static str, std::path::PathBuf)>> {
+        let at = tree::open_dir(&self.places.containers, &format!("{id}/files"))?;
+        let path = self.places.stored("containers", id).join("files");
+        let mut list = Vec::new();
+        for (destination, name, content) in [
+            ("/etc/hosts", "hosts", &files.hosts),
+            ("/etc/hostname", "hostname", &files.hostname),
+            ("/etc/resolv.conf", "resolv.conf", &files.resolv_conf),
+        ] {
+            if let Some(content) = content {
+                tree::write(&at, name, content.as_bytes(), STORE, 0o644, false)?;
+                list.push((destination, path.join(name)));
+            }
+        }
+        Ok(list)
+    }
+
+    /// Hands the work to a shim.
+    fn launch(&mut self, launch: Launch) {
+        match self.spawn_shim(&launch) {
+            Ok((shim, control, connection, kept)) => {
+                let Launch { asker, id, exec, held, .. } = launch;
+                let deadline = Instant::now() + PATIENCE;
+                self.births.insert(
+                    (id, exec),
+                    Birth { control, deadline, shim, connection, asker, kept, _held: held },
+                );
+            }
+            Err(error) => self.not_launched(&launch, refused(error)),
+        }
+    }
+
+    fn not_launched(&mut self, launch: &Launch, refusal: Refusal) {
+        self.forget(&launch.id, launch.exec.as_ref());
+        self.answer(&launch.asker, Err(refusal));
+    }
+
+    /// Starts the shim; what it is, is written down before it is told what to do.
+    fn spawn_shim(&mut self, launch: &Launch) -> Result<(Running, OwnedFd, OwnedFd, Kept)> {
+        let name = shim_name(&launch.id, launch.exec.as_ref());
+        self.audit.write(&Entry::new("shim.started").text("id", &name))?;
+        tree::remove(&self.places.shims, &name)?;
+        let place = tree::make_dir(&self.places.shims, &name, SHIMS, 0o700)?;
+        let (control, theirs) = pair()?;
+        let (connection, first) = pair()?;
+        let listener = listen(&place)?;
+        let log = match launch.streams.log {
+            LogOrder::JsonFile { .. } => Some(tree::open_dir(&self.places.logs, launch.id.as_str())?),
+            LogOrder::None | LogOrder::Journald { .. } => None,
+        };
+        let mut command =
+            command(std::iter::once(self.arguments.libexec.join("casemate-shim").to_string_lossy().as_ref()));
+        command.stdin(theirs);
+        let shim = Running::start(command, Listen::Nothing, None)?;
+        let identity = shim.identity().ok_or_else(|| Error::new("casemate-shim", "it ended at once"))?;
+        let kept = Kept {
+            shim: identity,
+            born: false,
+            process: None,
+            paused: false,
+            volumes: launch.volumes.clone(),
+        };
+        self.write_kept(&launch.id, launch.exec.as_ref(), &kept)?;
+        let order = Order { runtime: launch.words.clone(), streams: launch.streams.clone(), identity: SHIMS };
+        let order = serde_json::to_vec(&order).map_err(|error| Error::new("order", error.to_string()))?;
+        let descriptors = [place.as_fd(), listener.as_fd(), first.as_fd()];
+        let descriptors: Vec<BorrowedFd<'_>> =
+            descriptors.into_iter().chain(log.as_ref().map(AsFd::as_fd)).collect();
+        send(&control, &order, &descriptors)?;
+        Ok((shim, control, connection, kept))
+    }
+
+    /// A shim has answered, or died before it could.
+    pub(crate) fn born(&mut self, id: &HexId, exec: Option<&HexId>) {
+        let key = (id.clone(), exec.cloned());
+        let Some(birth) = self.births.get(&key) else { return };
+        let mut bytes = vec![0; 64 << 10];
+        let outcome = match rustix::net::recv(&birth.control, &mut bytes, RecvFlags::DONTWAIT) {
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return,
+            Ok((read, _)) => serde_json::from_slice(bytes.get(..read).unwrap_or_default()).ok(),
+            Err(_) => None,
+        };
+        match outcome {
+            Some(Outcome::Started { pid }) => self.started(key, pid),
+            Some(Outcome::Failed { message, .. }) => self.birth_failed(id, exec, of_runtime(&message)),
+            None => self.birth_failed(
+                id,
+                exec,
+                refuse(RefusalKind::Failed, "casemate-shim: it died before it answered"),
+            ),
+        }
+    }
+
+    fn started(&mut self, key: (HexId, Option<HexId>), pid: i32) {
+        let Some(birth) = self.births.remove(&key) else { return };
+        let (id, exec) = key;
+        let mut kept = Kept { born: true, ..birth.kept };
+        // Its parent is the shim as long as the number is its own.
+        kept.process =
+            Identity::of(pid).filter(|(_, parent)| *parent == kept.shim.pid).map(|(process, _)| process);
+        self.keep(&id, exec.as_ref(), &kept);
+        if exec.is_none()
+            && let Some(container) = self.containers.get_mut(&id)
+        {
+            container.volumes.clone_from(&kept.volumes);
+        }
+        self.set_stage(
+            &id,
+            exec.as_ref(),
+            Stage::Running(Box::new(Process { kept, shim: Shim::Child(birth.shim) })),
+        );
+        self.answer(&birth.asker, Ok((Answer::Started { pid }, vec![birth.connection])));
+    }
+
+    /// Nothing came of it, and nothing of it is left.
+    pub(crate) fn birth_failed(&mut self, id: &HexId, exec: Option<&HexId>, refusal: Refusal) {
+        let Some(mut birth) = self.births.remove(&(id.clone(), exec.cloned())) else { return };
+        birth.shim.signal(rustix::process::Signal::TERM);
+        self.leaving.push(birth.shim);
+        let (asker, id, exec) = (birth.asker, id.clone(), exec.cloned());
+        if exec.is_some() {
+            self.forget(&id, exec.as_ref());
+            return self.answer(&asker, Err(refusal));
+        }
+        // The runtime leaves nothing behind when it fails, unless it was killed at it.
+        let delete = self.runtime(&["delete", "--force", id.as_str()]);
+        self.run(delete, Listen::Errors, PATIENCE, move |broker, _| {
+            broker.forget(&id, None);
+            broker.answer(&asker, Err(refusal));
+        });
+    }
+
+    /// A shim has ended: with word of how its process did, or without.
+    pub(crate) fn shim_ended(&mut self, id: &HexId, exec: Option<&HexId>) {
+        let Some(stage) = self.containers.get_mut(id).and_then(|container| container.stage_of(exec)) else {
+            return;
+        };
+        if let Stage::Running(process) = stage
+            && let Shim::Child(shim) = &mut process.shim
+            && shim.ended().is_none()
+        {
+            return;
+        }
+        let Stage::Running(process) = std::mem::replace(stage, Stage::Busy) else { return };
+        self.process_ended(id, exec, &process.kept);
+    }
+
+    /// Takes down how a process ended whose shim is gone. Where nobody knows, it is ended here: nothing runs unseen.
+    pub(crate) fn process_ended(&mut self, id: &HexId, exec: Option<&HexId>, kept: &Kept) {
+        let exited = self.exit_of(id, exec);
+        let (event, lost) = match (&exited, exec) {
+            (Some(_), None) => ("container.exited", false),
+            (Some(_), Some(_)) => ("exec.exited", false),
+            (None, None) => ("container.lost", true),
+            (None, Some(_)) => ("exec.lost", true),
+        };
+        let exited = exited.unwrap_or_else(lost_now);
+        let entry = Entry::new(event).text("id", id.as_str());
+        let entry = exec.map(|exec| entry.clone().text("exec", exec.as_str())).unwrap_or(entry);
+        self.tell(&entry.number("code", exited.code.into()));
+        if lost && exec.is_none() {
+            let kill = self.runtime(&["kill", "--all", id.as_str(), "KILL"]);
+            self.run(kill, Listen::Errors, PATIENCE, |_, _| {});
+        }
+        if lost && let Some(pidfd) = kept.process.and_then(Identity::open) {
+            // It may have ended a moment ago, which is as good.
+            rustix::process::pidfd_send_signal(pidfd, rustix::process::Signal::KILL).unwrap_or_default();
+        }
+        self.set_stage(id, exec, Stage::Ended(exited));
+        if let Some(exec) = exec
+            && self.link.as_ref().is_some_and(|link| link.greeted)
+        {
+            self.told.push((Instant::now() + REMEMBERED, id.clone(), exec.clone()));
+        }
+    }
+
+    /// Execs whose end the daemon has heard of leave nothing behind.
+    pub(crate) fn forget_execs(&mut self, due: Vec<(Instant, HexId, HexId)>) {
+        for (_, id, exec) in due {
+            let stage = self.containers.get_mut(&id).and_then(|container| container.stage_of(Some(&exec)));
+            if matches!(stage, Some(Stage::Ended(_))) {
+                self.forget(&id, Some(&exec));
+            }
+        }
+    }
+
+    /// Gives back what a container holds on the host, and says how it ended.
+    pub(crate) fn release(&mut self, asker: &Asker, id: &HexId) -> Result<(), Refusal> {
+        let exited = match self.containers.get(id).map(|container| &container.stage) {
+            Some(Stage::Ended(exited)) => Some(exited.clone()),
+            // The shim writes before it tells anybody, and ends a moment later.
+            Some(Stage::Running(_)) => self.exit_of(id, None),
+            _ => None,
+        };
+        let exited = exited.ok_or_else(|| refuse(RefusalKind::Conflict, "the container runs"))?;
+        if let Some(Stage::Running(process)) =
+            self.containers.get_mut(id).map(|found| std::mem::replace(&mut found.stage, Stage::Busy))
+        {
+            let entry = Entry::new("container.exited").text("id", id.as_str());
+            self.tell(&entry.number("code", exited.code.into()));
+            if let Shim::Child(shim) = process.shim {
+                self.leaving.push(shim);
+            }
+        }
+        let (asker, id) = (asker.clone(), id.clone());
+        let delete = self.runtime(&["delete", "--force", id.as_str()]);
+        self.set_stage(&id, None, Stage::Busy);
+        self.run(delete, Listen::Errors, PATIENCE, move |broker, ended| {
+            if ended.code != 0 {
+                broker.set_stage(&id, None, Stage::Ended(exited));
+                return broker.answer(&asker, Err(of_runtime(&ended.said)));
+            }
+            broker.forget(&id, None);
+            broker.answer(&asker, Ok((Answer::Exited(exited), Vec::new())));
+        });
+        Ok(())
+    }
+
+    /// Nothing of a process is left: neither its shim's place nor, of the first one, the bundle and other processes.
+    pub(crate) fn forget(&mut self, id: &HexId, exec: Option<&HexId>) {
+        let mut gone = vec![tree::remove(&self.places.shims, &shim_name(id, exec))];
+        if let Some(container) = self.containers.get_mut(id) {
+            match exec {
+                Some(exec) => drop(container.execs.remove(exec)),
+                None => {
+                    container.stage = Stage::Still;
+                    container.volumes.clear();
+                    for (exec, stage) in std::mem::take(&mut container.execs) {
+                        gone.push(tree::remove(&self.places.shims, &shim_name(id, Some(&exec))));
+                        if let Stage::Running(process) = stage
+                            && let Shim::Child(shim) = process.shim
+                        {
+                            self.leaving.push(shim);
+                        }
+                    }
+                }
+            }
+        }
+        match exec {
+            None => gone.push(tree::remove(&self.places.bundles, id.as_str())),
+            Some(exec) => {
+                for name in [format!("exec-{exec}.json"), kept_name(Some(exec))] {
+                    let bundle = tree::open_dir(&self.places.bundles, id.as_str());
+                    gone.push(bundle.and_then(|bundle| tree::remove(bundle, &name)));
+                }
+            }
+        }
+        gone.into_iter().filter_map(Result::err).for_each(|error| crate::say(&error));
+    }
+
+    pub(crate) fn set_stage(&mut self, id: &HexId, exec: Option<&HexId>, stage: Stage) {
+        if let Some(place) = self.containers.get_mut(id).and_then(|container| container.stage_of(exec)) {
+            *place = stage;
+        }
+    }
+
+    pub(crate) fn exit_of(&self, id: &HexId, exec: Option<&HexId>) -> Option<Exited> {
+        let place = tree::open_dir(&self.places.shims, &shim_name(id, exec)).ok()?;
+        serde_json::from_slice(&tree::read(&place, "exit.json").ok()??).ok()
+    }
+
+    fn write_kept(&self, id: &HexId, exec: Option<&HexId>, kept: &Kept) -> Result<()> {
+        self.write_document(id.as_str(), &kept_name(exec), kept)
+    }
+
+    /// The same for a process that runs: it does so whatever became of the file.
+    pub(crate) fn keep(&self, id: &HexId, exec: Option<&HexId>, kept: &Kept) {
+        if let Err(error) = self.write_kept(id, exec, kept) {
+            crate::say(&error);
+        }
+    }
+
+    /// One more connection to a shim.
+    pub(crate) fn connection(&mut self, id: &HexId, exec: Option<&HexId>) -> Result<OwnedFd, Refusal> {
+        let stage = self.containers.get_mut(id).and_then(|container| container.stage_of(exec));
+        if !matches!(stage, Some(Stage::Running(_))) {
+            return Err(refuse(RefusalKind::NotFound, "there is no such process, or it has ended"));
+        }
+        self.connect_to(&shim_name(id, exec))
+            .map_err(|error| refuse(RefusalKind::Conflict, error.to_string()))
+    }
+
+    /// The place is the shim's to write to: what is there is looked at before it is connected to, by a handle.
+    fn connect_to(&self, name: &str) -> Result<OwnedFd> {
+        let failed = |errno| tree::failed("shim.sock", errno);
+        let found = tree::open(&self.places.shims, &format!("{name}/shim.sock"), OFlags::PATH)?;
+        if rustix::fs::fstat(&found).map_err(failed)?.st_uid != ROOT.0 {
+            return Err(Error::new("shim.sock", "it is not the one that was made"));
+        }
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+            .map_err(failed)?;
+        let address = SocketAddrUnix::new(format!("/proc/self/fd/{}", found.as_raw_fd())).map_err(failed)?;
+        rustix::net::connect(&socket, &address).map_err(failed)?;
+        Ok(socket)
+    }
+}
+
+/// How a process ended whose shim was killed.
+fn lost_now() -> Exited {
+    let now =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |now| now.as_nanos());
+    Exited { code: 137, at: u64::try_from(now).unwrap_or(0), out_of_memory: false, lost: true }
+}
+
+/// A shim's directory.
+fn shim_name(id: &HexId, exec: Option<&HexId>) -> String {
+    exec.map_or_else(|| id.to_string(), |exec| format!("{id}.{exec}"))
+}
+
+/// The file of a bundle that tells the next broker of a process.
+pub fn kept_name(exec: Option<&HexId>) -> String {
+    exec.map_or_else(|| "shim.json".to_owned(), |exec| format!("shim-{exec}.json"))
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+fn pair() -> Result<(OwnedFd, OwnedFd)> {
+    rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .map_err(|errno| tree::failed("socket", errno))
+}
+
+/// A path through the directory's descriptor: its own is longer than a socket's address may be.
+fn listen(place: &OwnedFd) -> Result<OwnedFd> {
+    let failed = |errno| tree::failed("shim.sock", errno);
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(failed)?;
+    let address =
+        SocketAddrUnix::new(format!("/proc/self/fd/{}/shim.sock", place.as_raw_fd())).map_err(failed)?;
+    rustix::net::bind(&socket, &address).map_err(failed)?;
+    rustix::net::listen(&socket, 64).map_err(failed)?;
+    Ok(socket)
+}
+
+fn send(socket: &OwnedFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<()> {
+    let failed = |errno| tree::failed("order", errno);
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(failed(rustix::io::Errno::TOOBIG));
+    }
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags).map(drop).map_err(failed)
+}

@@ -1,0 +1,4 @@
+//! The broker, asked by a daemon of the test's own: what it does, and what a hostile one gets.
+
+mod rig;
+mod runs;
