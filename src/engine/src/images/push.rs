@@ -212,10 +212,12 @@ async fn send(
 fn neighbour(engine: &Engine, image: &Image, packed: &Packed, reference: &Reference) -> Option<String> {
     let tenant = &image.record.tenant;
     let shelf = engine.images.shelf();
-    let with = shelf.of(tenant).filter(|other| other.record.packed.iter().any(|its| its.digest == packed.digest));
+    let with =
+        shelf.of(tenant).filter(|other| other.record.packed.iter().any(|its| its.digest == packed.digest));
     let names = with.flat_map(|other| shelf.names(tenant, &other.id));
     // A name by digest is one that a registry has confirmed.
-    let mut there = names
-        .filter(|name| name.digest.is_some() && name.domain == reference.domain && name.path != reference.path);
+    let mut there = names.filter(|name| {
+        name.digest.is_some() && name.domain == reference.domain && name.path != reference.path
+    });
     there.next().map(|name| name.path)
 }

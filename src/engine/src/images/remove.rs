@@ -113,10 +113,11 @@ async fn by_id(
 ) -> Result<()> {
     let users = users(engine, image);
     if let Some(container) = users.iter().find(|container| is_running(container)) {
-        return Err(conflict(image, "cannot be forced", &format!(
-            "image is being used by running container {}",
-            container.id.short()
-        )));
+        return Err(conflict(
+            image,
+            "cannot be forced",
+            &format!("image is being used by running container {}", container.id.short()),
+        ));
     }
     if held(engine, image) {
         return Err(conflict(image, "cannot be forced", "image is in use by something that is under way"));
@@ -132,10 +133,11 @@ async fn by_id(
             return Err(conflict(image, "must be forced", "image is referenced in multiple repositories"));
         }
         if let Some(container) = users.first() {
-            return Err(conflict(image, "must be forced", &format!(
-                "image is being used by stopped container {}",
-                container.id.short()
-            )));
+            return Err(conflict(
+                image,
+                "must be forced",
+                &format!("image is being used by stopped container {}", container.id.short()),
+            ));
         }
     }
     for name in names {
