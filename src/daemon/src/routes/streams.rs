@@ -1,6 +1,0 @@
-//! Attach, logs, wait, stats, top.
-
-use super::Route;
-
-/// The routes of this file.
-pub const ROUTES: &[Route] = &[];
