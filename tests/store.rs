@@ -279,6 +279,30 @@ fn without_the_option_a_store_is_out_of_reach() {
     }
 }
 
+/// Wherever the operator has the store: policies know the usual place only.
+#[test]
+fn what_is_hidden_is_shown_by_no_bind() {
+    for policy in ["hardened", "baseline"] {
+        let mut store = Stored::new(policy, "stat -c %u /vol");
+        store.volume("/vol", &["bind"]);
+        fs::create_dir(store.bundle.dir().join("beside")).expect("make a place that is not hidden");
+        let at = |path: &str| store.bundle.dir().join(path).display().to_string();
+        let (data, other) = (at("data"), at("beside"));
+        store.document["hidden"] = json!([data]);
+        store.bundle.mount("/other", "bind", &other, &["bind"]);
+        assert_eq!(store.run().ok().text(), "0", "{policy}");
+        symlink("data", store.bundle.dir().join("link")).expect("make a link");
+        for source in ["data", "data/volume/_data", "data/new", "link/layers", "data/../data", ""] {
+            let source = store.bundle.dir().join(source).display().to_string();
+            store.bundle.edit(|config| config["mounts"][3]["source"] = json!(source));
+            store.refused(&["denies this container", "mounts[3].source"]);
+        }
+    }
+    let mut store = Stored::new("hardened", "true");
+    store.document["hidden"] = json!(["data"]);
+    store.refused(&["store.json", "hidden[0] \"data\": not an absolute path"]);
+}
+
 #[test]
 fn another_mount_is_not_taken_for_the_stores() {
     // Two mounts at one place: the asker's would be as free as the store's.

@@ -42,6 +42,9 @@ pub struct FromStore {
     pub overlays: BTreeSet<String>,
     /// Bind mounts of its directories and files.
     pub binds: BTreeSet<String>,
+    /// Places of the host that belong to the store: no other bind mount may show them, or what holds them.
+    #[serde(default)]
+    pub hidden: BTreeSet<String>,
 }
 
 impl FromStore {

@@ -129,8 +129,12 @@ fn known(path: &Path) -> String {
     }
 }
 
-/// The line of a policy that would admit `path`, when it is denied.
+/// The line of a policy that would admit `path`, when it is denied; what is the store's, none admits.
 fn denied(case: &Case<'_>, path: &str) -> Option<String> {
+    let hidden = &case.host.store.hidden;
+    if hidden.iter().any(|place| is_beneath(path, place) || is_beneath(place, path)) {
+        return Some("name a volume of the store".to_owned());
+    }
     let rule = &case.rules.mounts;
     if rule.allow_sources.iter().any(|place| place.holds(path)) {
         return None;

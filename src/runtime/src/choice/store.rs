@@ -33,6 +33,8 @@ pub struct StoreDocument {
     pub overlays: BTreeMap<String, Layers>,
     /// Bind mounts of the configuration whose sources are the store's.
     pub binds: BTreeSet<String>,
+    /// Places of the host that no other bind mount may show: where the store and what goes with it lie.
+    pub hidden: BTreeSet<String>,
     /// Its file, for words.
     file: String,
 }
@@ -46,6 +48,8 @@ struct Written {
     overlays: BTreeMap<String, Overlay>,
     #[serde(default)]
     binds: Vec<String>,
+    #[serde(default)]
+    hidden: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -85,7 +89,8 @@ impl StoreDocument {
     /// source.
     pub fn of(&self, config: &Config, facts: &HostFacts) -> Result<FromStore> {
         let place = |kind: &str, destination: &str| format!("{}: {kind} {destination:?}", self.file);
-        let mut given = FromStore { root: self.overlays.contains_key("/"), ..FromStore::default() };
+        let (root, hidden) = (self.overlays.contains_key("/"), self.hidden.clone());
+        let mut given = FromStore { root, hidden, ..FromStore::default() };
         for destination in self.overlays.keys().filter(|destination| *destination != "/") {
             let mount =
                 the_mount(config, destination).map_err(|e| e.within(place("overlays", destination)))?;
@@ -159,7 +164,11 @@ fn parse(text: &str, file: String) -> Result<StoreDocument> {
         }
         binds.insert(destination);
     }
-    Ok(StoreDocument { ids: written.ids, overlays, binds, file })
+    for (index, place) in written.hidden.iter().enumerate() {
+        c_path(place).map_err(|error| error.within(format!("hidden[{index}] {place:?}")))?;
+    }
+    let hidden = written.hidden.into_iter().collect();
+    Ok(StoreDocument { ids: written.ids, overlays, binds, hidden, file })
 }
 
 impl Overlay {
