@@ -7,6 +7,7 @@ use casemate_spec::wire::{PolicyName, Tenant};
 use clap::{Args, Parser, Subcommand};
 
 use crate::audit::AuditVerb;
+use crate::top::TopArgs;
 use crate::verbs::{ContainerVerb, ExecArgs, ImageVerb, RunArgs, SystemVerb};
 
 /// Hardened containers, behind client certificates
@@ -40,6 +41,8 @@ pub enum Command {
     Audit(AuditVerb),
     /// Say what this host can enforce, and what to turn on
     Doctor(DoctorArgs),
+    /// Watch running containers: what they use, and under which policy
+    Top(TopArgs),
     /// Run a container
     Run(RunArgs),
     /// Run a command in a running container

@@ -12,6 +12,7 @@ mod client;
 mod doctor;
 mod pki;
 mod place;
+mod top;
 mod up;
 mod verbs;
 
@@ -47,6 +48,7 @@ fn run(program: Program) -> Result<ExitCode> {
         Command::Pki(verb) => pki::run(&verb, &program.data_root),
         Command::Audit(verb) => audit::run(&verb, &program.data_root),
         Command::Doctor(args) => doctor::run(&args, &program.data_root),
+        Command::Top(args) => now(top::run(&client()?, &args)),
         Command::Run(args) => now(verbs::run(&client()?, &args)),
         Command::Exec(args) => now(verbs::exec(&client()?, &args)),
         Command::Containers(verb) => now(verbs::containers(&client()?, &verb)),

@@ -4,7 +4,7 @@ mod containers;
 mod images;
 mod run;
 mod system;
-mod table;
+pub mod table;
 mod terminal;
 
 pub use containers::{ContainerVerb, containers};
