@@ -24,6 +24,8 @@ use crate::{Engine, Failure, Result};
 const AT_ONCE: usize = 3;
 /// The longest answer of the helper's, in bytes.
 const LONGEST_REPLY: u64 = 64 << 10;
+/// Packings of one layer that are remembered.
+const MOST_PROVEN: usize = 16;
 /// Between two looks at how far it is.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -59,6 +61,15 @@ impl Workshop {
     }
 }
 
+/// What is to come out.
+#[derive(Debug, Clone)]
+struct Expected {
+    /// The layer.
+    diff: Option<HexId>,
+    /// Of which blob.
+    blob: Option<HexId>,
+}
+
 /// What was unpacked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unpacked {
@@ -81,7 +92,8 @@ pub async fn ensure(
     progress: Option<&Progress>,
 ) -> Result<()> {
     let lock = engine.images.workshop.of(diff).lock_owned().await;
-    if engine.images.shelf().layers.contains_key(diff) {
+    // A layer that is there is nobody's by its name alone: other tenants would read it. It is had by having its blob.
+    if engine.images.shelf().layers.get(diff).is_some_and(|layer| layer.proven.contains(blob)) {
         return Ok(());
     }
     let place = engine.images.workshop.place().await?;
@@ -89,10 +101,10 @@ pub async fn ensure(
     let size = file.metadata()?.len();
     // The helper reads through the same open file: its place in it is how far the helper is.
     let mut watched = file.try_clone()?;
-    let (engine, diff) = (Arc::clone(engine), diff.clone());
+    let (engine, diff, blob) = (Arc::clone(engine), diff.clone(), blob.clone());
     let mut work = tokio::spawn(async move {
         let _held = (lock, place);
-        unpack(&engine, file, Some(&diff)).await.map(drop)
+        unpack(&engine, file, &Expected { diff: Some(diff), blob: Some(blob) }).await.map(drop)
     });
     let mut meter = progress.map(|progress| progress.meter("Extracting", shown, size));
     loop {
@@ -109,21 +121,22 @@ pub async fn ensure(
     }
 }
 
-/// Makes an archive a layer, whichever it is.
+/// Makes a blob's archive a layer, whichever it is.
 ///
 /// # Errors
 /// The archive is refused.
-pub async fn make(engine: &Arc<Engine>, archive: File) -> Result<Unpacked> {
+pub async fn make(engine: &Arc<Engine>, blob: &HexId) -> Result<Unpacked> {
     let place = engine.images.workshop.place().await?;
-    let engine = Arc::clone(engine);
+    let archive = engine.images.blobs.file(blob)?;
+    let (engine, blob) = (Arc::clone(engine), blob.clone());
     let work = tokio::spawn(async move {
         let _held = place;
-        unpack(&engine, archive, None).await
+        unpack(&engine, archive, &Expected { diff: None, blob: Some(blob) }).await
     });
     work.await.map_err(|error| Failure::failed(format!("unpacking: {error}")))?
 }
 
-async fn unpack(engine: &Engine, archive: File, expected: Option<&HexId>) -> Result<Unpacked> {
+async fn unpack(engine: &Engine, archive: File, expected: &Expected) -> Result<Unpacked> {
     let staging = random()?;
     match stage(engine, &staging, archive, expected).await {
         Ok(unpacked) => Ok(unpacked),
@@ -137,12 +150,7 @@ async fn unpack(engine: &Engine, archive: File, expected: Option<&HexId>) -> Res
     }
 }
 
-async fn stage(
-    engine: &Engine,
-    staging: &HexId,
-    archive: File,
-    expected: Option<&HexId>,
-) -> Result<Unpacked> {
+async fn stage(engine: &Engine, staging: &HexId, archive: File, expected: &Expected) -> Result<Unpacked> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(std::io::Error::from)?;
     let ask = Ask::Unpack { staging: staging.clone() };
     let done = async {
@@ -164,22 +172,25 @@ async fn stage(
         (Ok(()), Err(failure)) => return Err(failure),
     };
     let diff: HexId = digest.strip_prefix("sha256:").unwrap_or(&digest).parse()?;
-    if let Some(expected) = expected.filter(|expected| **expected != diff) {
+    if let Some(expected) = expected.diff.as_ref().filter(|expected| **expected != diff) {
         let message =
             format!("layer sha256:{diff} is not the one of the image's configuration, sha256:{expected}");
         return Err(Failure::failed(format!("failed to register layer: {message}")));
     }
-    keep(engine, staging, &diff, size).await?;
+    keep(engine, staging, &diff, size, expected.blob.as_ref()).await?;
     Ok(Unpacked { diff, size })
 }
 
 /// The tree first, the record after: a tree without a record is found at the next start.
-async fn keep(engine: &Engine, staging: &HexId, diff: &HexId, size: u64) -> Result<()> {
+async fn keep(engine: &Engine, staging: &HexId, diff: &HexId, size: u64, blob: Option<&HexId>) -> Result<()> {
     let ask = Ask::KeepLayer { staging: staging.clone(), layer: diff.clone() };
     engine.broker.done(ask, &[]).await?;
-    let layer = Layer { size };
-    engine.db.put(LAYER, diff.as_str(), &layer)?;
     let mut shelf = engine.images.shelf();
+    let mut proven = shelf.layers.get(diff).map(|layer| layer.proven.clone()).unwrap_or_default();
+    proven.truncate(MOST_PROVEN - 1);
+    proven.extend(blob.filter(|blob| !proven.contains(blob)).cloned());
+    let layer = Layer { size, proven };
+    engine.db.put(LAYER, diff.as_str(), &layer)?;
     shelf.orphans.remove(diff);
     shelf.layers.insert(diff.clone(), layer);
     Ok(())
@@ -198,13 +209,11 @@ fn random() -> Result<HexId> {
     Ok(HexId::from_bytes(bytes))
 }
 
-/// Packs an uncompressed archive once, so that its blob stays the same however often it is pushed. Answers the diff id
-/// as well.
+/// Packs an uncompressed archive once, so that its blob stays the same however often it is pushed.
 ///
 /// # Errors
 /// It cannot be read, or there is no room.
-pub fn pack(from: &mut impl std::io::Read, into: super::Draft) -> Result<(super::Draft, HexId)> {
-    let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
+pub fn pack(from: &mut impl std::io::Read, into: super::Draft) -> Result<super::Draft> {
     let mut packer = flate2::write::GzEncoder::new(into, flate2::Compression::new(5));
     let mut buffer = vec![0; 256 << 10];
     loop {
@@ -212,9 +221,7 @@ pub fn pack(from: &mut impl std::io::Read, into: super::Draft) -> Result<(super:
         if read == 0 {
             break;
         }
-        let piece = buffer.get(..read).unwrap_or_default();
-        digest.update(piece);
-        packer.write_all(piece)?;
+        packer.write_all(buffer.get(..read).unwrap_or_default())?;
     }
-    Ok((packer.finish()?, super::blobs::finish(digest)))
+    Ok(packer.finish()?)
 }

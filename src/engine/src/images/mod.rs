@@ -1,12 +1,15 @@
 //! Images: what they are made of, where they come from and go to.
 
 mod blobs;
+mod changes;
 mod collect;
 pub mod config;
 mod download;
 mod filters;
 mod layers;
 mod list;
+mod load;
+mod make;
 pub mod manifest;
 mod pins;
 pub mod platform;
@@ -17,10 +20,12 @@ mod record;
 pub mod reference;
 pub mod registry;
 mod remove;
+mod save;
 #[cfg(test)]
 mod scratch;
 mod shelf;
 mod signature;
+mod stream;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -34,6 +39,8 @@ pub use collect::{reconcile, sweep};
 pub use config::{Config, Defaults, Healthcheck};
 pub use filters::{Filters, moment};
 pub use list::{Counted, Inspection, Step, Summary, history, inspect, layers_size, list};
+pub use load::{entries, load};
+pub use make::{Commit, Import, commit, import};
 pub use pins::Hold;
 pub use platform::Platform;
 pub use progress::Progress;
@@ -42,6 +49,8 @@ pub use push::push;
 pub use record::{Image, Layer, Packed, Record};
 pub use reference::Reference;
 pub use remove::{Removed, Wish, remove};
+pub use save::Save;
+pub use stream::{Outlet, Pieces};
 
 use layers::Workshop;
 use pins::{Pin, Pins};

@@ -97,7 +97,10 @@ async fn one(
 }
 
 /// The manifest that the image came with, so that its digest stays; or one made once and kept.
-fn manifest(engine: &Engine, image: &Image) -> Result<(Manifest, Vec<u8>)> {
+///
+/// # Errors
+/// A blob is missing.
+pub fn manifest(engine: &Engine, image: &Image) -> Result<(Manifest, Vec<u8>)> {
     let bytes = match &image.record.manifest {
         Some(digest) => engine.images.blobs.read(digest, LARGEST)?,
         None => {

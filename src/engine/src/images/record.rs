@@ -54,11 +54,14 @@ pub struct Packed {
 }
 
 /// A layer of the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Layer {
     /// Bytes of content.
     pub size: u64,
+    /// Blobs of which it is known that they unpack to it. Whoever has one of them has the layer; whoever only knows its
+    /// name has nothing.
+    pub proven: Vec<HexId>,
 }
 
 /// A name of a tenant's.

@@ -1,0 +1,125 @@
+//! Archives as they come from clients: pieces of a body as a reader, and what is packed in them unpacked.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, Write};
+
+use bytes::{Buf, Bytes};
+use tokio::sync::mpsc;
+
+use crate::{Failure, Result};
+
+/// Pieces on their way to a reader in another thread.
+const WAITING: usize = 16;
+
+/// What begins like this is packed like that.
+const GZIP: &[u8] = &[0x1f, 0x8b];
+const BZIP2: &[u8] = b"BZh";
+const XZ: &[u8] = &[0xfd, b'7', b'z', b'X', b'Z', 0];
+const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+
+/// An archive, uncompressed as it is read.
+pub enum Plain {
+    /// It was in gzip.
+    Gzip(Box<dyn Read + Send>),
+    /// It was plain, or in something else.
+    Other(Box<dyn Read + Send>),
+}
+
+impl Plain {
+    /// The reader.
+    pub fn reader(self) -> Box<dyn Read + Send> {
+        match self {
+            Self::Gzip(reader) | Self::Other(reader) => reader,
+        }
+    }
+}
+
+/// Looks at how an archive is packed, and unpacks it.
+///
+/// # Errors
+/// It is packed in something that we do not unpack.
+pub fn plain(from: impl Read + Send + 'static) -> Result<Plain> {
+    let mut from = BufReader::with_capacity(256 << 10, from);
+    let head = head(&mut from)?;
+    let from = Read::chain(io::Cursor::new(head.clone()), from);
+    if head.starts_with(GZIP) {
+        return Ok(Plain::Gzip(Box::new(flate2::read::MultiGzDecoder::new(from))));
+    }
+    if head.starts_with(BZIP2) {
+        return Ok(Plain::Other(Box::new(bzip2::read::MultiBzDecoder::new(from))));
+    }
+    for (magic, name) in [(XZ, "xz"), (ZSTD, "zstd")] {
+        if head.starts_with(magic) {
+            let message =
+                format!("archive: it is packed with {name}: pack it with gzip or bzip2, or not at all");
+            return Err(Failure::unsupported(message));
+        }
+    }
+    Ok(Plain::Other(Box::new(from)))
+}
+
+/// The first bytes, of which there may be fewer.
+fn head(from: &mut impl Read) -> Result<Vec<u8>> {
+    let mut head = Vec::new();
+    from.take(8).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+/// A reader in another thread, for pieces that arrive here.
+pub struct Pieces {
+    receiver: mpsc::Receiver<io::Result<Bytes>>,
+    piece: Bytes,
+}
+
+impl Pieces {
+    /// Both ends. Dropping the sender ends the bytes: whoever has not come to the end of the body sends an error first.
+    pub fn channel() -> (mpsc::Sender<io::Result<Bytes>>, Self) {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        (sender, Self { receiver, piece: Bytes::new() })
+    }
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() {
+            match self.receiver.blocking_recv() {
+                Some(piece) => self.piece = piece?,
+                None => return Ok(0),
+            }
+        }
+        let length = self.piece.len().min(buffer.len());
+        self.piece.split_to(length).copy_to_slice(buffer.get_mut(..length).unwrap_or_default());
+        Ok(length)
+    }
+}
+
+/// A writer in another thread, whose pieces go to a body.
+pub struct Outlet(pub mpsc::Sender<io::Result<Bytes>>);
+
+impl Write for Outlet {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let sent = self.0.blocking_send(Ok(Bytes::copy_from_slice(bytes)));
+        sent.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// How a layer's archive is packed, as a manifest calls it; nothing for what no manifest has a word for.
+///
+/// # Errors
+/// It cannot be read.
+pub fn media_type(file: &mut File) -> Result<Option<&'static str>> {
+    file.rewind()?;
+    let head = head(file)?;
+    file.rewind()?;
+    Ok(match head {
+        head if head.starts_with(GZIP) => Some(super::manifest::DOCKER_LAYER),
+        head if head.starts_with(ZSTD) => Some("application/vnd.oci.image.layer.v1.tar+zstd"),
+        head if head.starts_with(BZIP2) || head.starts_with(XZ) => None,
+        _ => Some("application/vnd.oci.image.layer.v1.tar"),
+    })
+}
