@@ -14,6 +14,7 @@ mod nesting;
 mod policies;
 mod rootless;
 mod setup;
+mod stores;
 mod systemd;
 
 use std::fs::File;
@@ -121,6 +122,7 @@ fn cases() -> impl Iterator<Item = &'static Case> {
         rootless::CASES,
         kernel::CASES,
         policies::CASES,
+        stores::CASES,
     ];
     tables.into_iter().flatten()
 }
