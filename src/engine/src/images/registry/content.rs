@@ -5,7 +5,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, LINK, RANGE
 use reqwest::{Method, Response, StatusCode};
 use serde::Deserialize;
 
-use super::{Registry, Trouble, Wish, bounded};
+use super::{Registry, SMALL, Trouble, Wish, bounded};
 use crate::images::manifest::{ACCEPTED, LARGEST};
 use crate::images::reference::parse_digest;
 use crate::images::sha256;
@@ -160,6 +160,20 @@ impl Registry {
             }
         }
         Ok(all)
+    }
+
+    /// Asks the old search of a registry.
+    ///
+    /// # Errors
+    /// It has none.
+    pub async fn search(&self, term: &str, limit: usize) -> Result<Vec<u8>, Trouble> {
+        let mut url = self.url("/v1/search")?;
+        url.query_pairs_mut().append_pair("q", term).append_pair("n", &limit.to_string());
+        let answer = self.patiently(&Wish::new(Method::GET, url)).await?;
+        match answer.status() {
+            StatusCode::OK => bounded(answer, SMALL).await,
+            _ => Err(Trouble::read(answer).await),
+        }
     }
 
     /// Sends again, with pauses, what fails in passing.

@@ -1,6 +1,0 @@
-//! Images of this host.
-
-use super::Route;
-
-/// The routes of this file.
-pub const ROUTES: &[Route] = &[];
