@@ -33,6 +33,16 @@ fn shift(tree: &Path) {
     lchown(tree, Some(S), Some(S)).expect("shift an owner");
 }
 
+/// Layers with nothing in them, named as long as those of images are.
+fn many(data: &Path) -> Vec<String> {
+    let names = (0..100).map(|number| format!("layer-{number:0>58}")).collect::<Vec<_>>();
+    for name in &names {
+        fs::create_dir(data.join(name)).expect("make a layer");
+        lchown(data.join(name), Some(S), Some(S)).expect("shift its owner");
+    }
+    names
+}
+
 fn root_of_layers(host: &Host) {
     for (policy, upper) in [("baseline", true), ("oci", true), ("oci", false)] {
         let script = "cat /etc/motd; echo x >/mine; stat -c %u:%g /mine /bin/busybox 2>&1";
@@ -46,11 +56,13 @@ fn root_of_layers(host: &Host) {
         shift(&data);
         fs::create_dir(container.bundle.bundle_dir().join("empty")).expect("make the empty root");
         let at = |path: &str| data.join(path).display().to_string();
-        // One layer alone is a case of its own.
-        let (lowers, fs_and_work) = match upper {
-            true => (json!([at("top"), at("base")]), json!({"fs": at("own/fs"), "work": at("own/work")})),
-            false => (json!([at("base")]), json!(null)),
+        // More than a page of names; or one layer alone.
+        let layers = match upper {
+            true => [vec!["top".to_owned()], many(&data), vec!["base".to_owned()]].concat(),
+            false => vec!["base".to_owned()],
         };
+        let lowers = layers.iter().map(|layer| at(layer)).collect::<Vec<_>>();
+        let fs_and_work = upper.then(|| json!({"fs": at("own/fs"), "work": at("own/work")}));
         let overlays = json!({"/": {"lowers": lowers, "upper": fs_and_work}});
         let document =
             json!({"ids": S, "overlays": overlays, "binds": if upper { json!(["/vol"]) } else { json!([]) }});

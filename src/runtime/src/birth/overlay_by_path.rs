@@ -13,7 +13,7 @@ use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, mount, move_mount
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::overlay::{make_work, mapped};
-use crate::plan::Layers;
+use crate::plan::{Layers, Upper};
 
 /// `CLONE_NEWNS`, and `MS_PRIVATE` and `MS_SLAVE` of linux/mount.h.
 const MOUNTS: u64 = 0x0002_0000;
@@ -59,28 +59,60 @@ fn mounted(layers: &Layers, place: &CStr, trees: &[(OwnedFd, &CString)]) -> Resu
     change(root.as_fd(), apart).map_err(failed("cut the mount namespace loose"))?;
     // A clone is a peer of the mount it was made of: what is laid over one would be laid over the host's too.
     let alone = Change { propagation: PRIVATE, ..Change::default() };
-    for (tree, path) in trees {
+    for (tree, _) in trees {
         change(tree.as_fd(), alone).map_err(failed("part a layer from the host's mount"))?;
-        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
-        move_mount(tree, c"", CWD, path.as_c_str(), flags).map_err(|errno| {
-            Error::os(format!("lay layer {} over its place", path.to_string_lossy()), errno.raw_os_error())
-        })?;
     }
-    if layers.is_alone() {
-        mount(c"tmpfs", place, c"tmpfs", MountFlags::empty(), None).map_err(failed("make an empty layer"))?;
+    let named = match layers.owner {
+        Some(_shifted) => Some(numbered(layers, place, trees)?),
+        None => None,
+    };
+    if named.is_none() {
+        for (tree, path) in trees {
+            attach(tree, path).map_err(|errno| {
+                Error::os(
+                    format!("lay layer {} over its place", path.to_string_lossy()),
+                    errno.raw_os_error(),
+                )
+            })?;
+        }
     }
-    let options = options(layers, place)?;
+    let layers = named.as_ref().unwrap_or(layers);
+    let options = options(layers)?;
     mount(c"overlay", place, c"overlay", MountFlags::empty(), Some(options.as_c_str()))
         .map_err(failed("assemble the root filesystem's layers"))?;
     open_tree(CWD, place, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
         .map_err(failed("take out the root filesystem"))
 }
 
+/// The same layers by numbers, in a directory of memory that is entered: all names fit the page then, and nobody looks for
+/// the paths that a store has.
+fn numbered(layers: &Layers, place: &CStr, trees: &[(OwnedFd, &CString)]) -> Result<Layers> {
+    let failed = |what: &'static str| move |errno: Errno| Error::os(what, errno.raw_os_error());
+    mount(c"tmpfs", place, c"tmpfs", MountFlags::empty(), None).map_err(failed("make room for layers"))?;
+    rustix::process::chdir(place).map_err(failed("enter the room for layers"))?;
+    let mut names = Vec::new();
+    // One more: an empty one, for a layer that is alone.
+    for number in 0..trees.len() + usize::from(layers.is_alone()) {
+        let name = CString::new(number.to_string()).map_err(|_nul| Error::new("layer", "a NUL byte"))?;
+        rustix::fs::mkdir(&name, Mode::RWXU).map_err(failed("make room for a layer"))?;
+        names.push(name);
+    }
+    for ((tree, _), name) in trees.iter().zip(&names) {
+        attach(tree, name).map_err(failed("put a layer into its room"))?;
+    }
+    let upper = layers.upper.as_ref().map(|upper| Upper { base: names.remove(0), ..upper.clone() });
+    Ok(Layers { lowers: names, upper, ..layers.clone() })
+}
+
+fn attach(tree: &OwnedFd, place: &CStr) -> std::result::Result<(), Errno> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
+    move_mount(tree, c"", CWD, place, flags)
+}
+
 /// mount(2) takes all of them in one page of text.
-fn options(layers: &Layers, place: &CStr) -> Result<CString> {
+fn options(layers: &Layers) -> Result<CString> {
     let mut text = b"lowerdir=".to_vec();
-    let empty = layers.is_alone().then_some(place);
-    for (index, lower) in layers.lowers.iter().map(|lower| lower.as_c_str()).chain(empty).enumerate() {
+    for (index, lower) in layers.lowers.iter().enumerate() {
         if index > 0 {
             text.push(b':');
         }
@@ -126,7 +158,6 @@ fn escaped(text: &[u8], special: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Upper;
 
     #[test]
     fn options_are_what_the_kernel_parses() {
@@ -136,7 +167,7 @@ mod tests {
             options: vec![(c"index".into(), Some(c"off".into())), (c"volatile".into(), None)],
             owner: None,
         };
-        let text = options(&layers, c"/p").expect("options");
+        let text = options(&layers).expect("options");
         let wanted = r"lowerdir=/a\:b:/c\,d,upperdir=/u/x\,y,workdir=/u/w,index=off,volatile";
         assert_eq!(text.to_str(), Ok(wanted));
     }
@@ -144,6 +175,6 @@ mod tests {
     #[test]
     fn more_than_a_page_is_refused() {
         let lowers = vec![CString::new(format!("/{}", "a".repeat(200))).expect("a name"); 30];
-        assert!(options(&Layers { lowers, upper: None, options: Vec::new(), owner: None }, c"/p").is_err());
+        assert!(options(&Layers { lowers, upper: None, options: Vec::new(), owner: None }).is_err());
     }
 }
