@@ -1,6 +1,154 @@
-//! Containers: create, inspect, list, start to remove.
+//! Containers: create, inspect, list, rename, update, prune, remove.
 
-use super::Route;
+use std::collections::BTreeMap;
+
+use casemate_engine::containers::{
+    self, Asked, Config, FILTERS, HostConfig, ListAsked, PRUNE_FILTERS, inspect as shown,
+};
+use casemate_engine::filters::Filters;
+use casemate_engine::{Failure, Result};
+use hyper::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Route, Subject, Verb};
+use crate::answer::Answer;
+use crate::call::Call;
 
 /// The routes of this file.
-pub const ROUTES: &[Route] = &[];
+pub const ROUTES: &[Route] = &[
+    Route {
+        method: Verb::Post,
+        path: "/containers/create",
+        operation: "container.create",
+        subject: Subject::NewContainer,
+        handler: |call| Box::pin(create(call)),
+    },
+    Route {
+        method: Verb::Get,
+        path: "/containers/json",
+        operation: "container.list",
+        subject: Subject::Tenant,
+        handler: |call| Box::pin(list(call)),
+    },
+    Route {
+        method: Verb::Get,
+        path: "/containers/{id}/json",
+        operation: "container.inspect",
+        subject: Subject::Container,
+        handler: |call| Box::pin(inspect(call)),
+    },
+    Route {
+        method: Verb::Post,
+        path: "/containers/{id}/rename",
+        operation: "container.rename",
+        subject: Subject::Container,
+        handler: |call| Box::pin(rename(call)),
+    },
+    Route {
+        method: Verb::Post,
+        path: "/containers/{id}/update",
+        operation: "container.update",
+        subject: Subject::Container,
+        handler: |call| Box::pin(update(call)),
+    },
+    Route {
+        method: Verb::Post,
+        path: "/containers/prune",
+        operation: "container.prune",
+        subject: Subject::Tenant,
+        handler: |call| Box::pin(prune(call)),
+    },
+    Route {
+        method: Verb::Delete,
+        path: "/containers/{id}",
+        operation: "container.remove",
+        subject: Subject::Container,
+        handler: |call| Box::pin(remove(call)),
+    },
+];
+
+/// The body of `POST /containers/create`. Authorization reads it as the same type: nobody can say one thing to the one
+/// and another to the other.
+#[derive(Debug, Default, Deserialize)]
+pub struct NewContainer {
+    /// What is to run.
+    #[serde(flatten)]
+    pub config: Config,
+    /// What is asked of the host.
+    #[serde(rename = "HostConfig", default)]
+    pub host_config: Option<HostConfig>,
+    /// Networks.
+    #[serde(rename = "NetworkingConfig", default)]
+    networking_config: Option<NetworkingConfig>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct NetworkingConfig {
+    endpoints_config: Option<BTreeMap<String, Option<Value>>>,
+}
+
+async fn create(mut call: Call) -> Result<Answer> {
+    let body: NewContainer = call.json().await?;
+    let endpoints = body.networking_config.unwrap_or_default().endpoints_config.unwrap_or_default();
+    let asked = Asked {
+        name: call.query.text("name").map(str::to_owned),
+        platform: call.query.text("platform").map(str::to_owned),
+        config: body.config,
+        host_config: body.host_config.unwrap_or_default(),
+        networks: endpoints.into_keys().collect(),
+    };
+    let created = containers::create(&call.engine, &call.caller, asked).await?;
+    let answer = json!({ "Id": created.id, "Warnings": created.warnings });
+    Ok(Answer::json(StatusCode::CREATED, &answer))
+}
+
+async fn list(call: Call) -> Result<Answer> {
+    let asked = ListAsked {
+        all: call.query.flag("all"),
+        // Docker's clients send -1 for no limit.
+        limit: call.query.number::<i64>("limit")?.and_then(|limit| usize::try_from(limit).ok()),
+        size: call.query.flag("size"),
+        filters: Filters::parse(call.query.text("filters"), &FILTERS)?,
+    };
+    Ok(Answer::ok(&containers::list(&call.engine, &call.caller, &asked).await?))
+}
+
+async fn inspect(call: Call) -> Result<Answer> {
+    let container = call.engine.containers.find(&call.caller, call.captured("id"))?;
+    let size = match call.query.flag("size") {
+        true => Some(containers::size(&call.engine, &container).await?),
+        false => None,
+    };
+    Ok(Answer::ok(&shown(&call.engine, &container, size)))
+}
+
+async fn rename(call: Call) -> Result<Answer> {
+    let container = call.engine.containers.find(&call.caller, call.captured("id"))?;
+    containers::rename(&call.engine, &container, call.query.text("name").unwrap_or_default())?;
+    Ok(Answer::done())
+}
+
+async fn update(mut call: Call) -> Result<Answer> {
+    let asked: HostConfig = call.json().await?;
+    let container = call.engine.containers.find(&call.caller, call.captured("id"))?;
+    let warnings = containers::update(&call.engine, &container, &asked).await?;
+    Ok(Answer::ok(&json!({ "Warnings": warnings })))
+}
+
+async fn prune(call: Call) -> Result<Answer> {
+    let filters = Filters::parse(call.query.text("filters"), &PRUNE_FILTERS)?;
+    let (ids, bytes) = containers::prune(&call.engine, &call.caller, &filters).await?;
+    let ids = Some(ids).filter(|ids| !ids.is_empty());
+    Ok(Answer::ok(&json!({ "ContainersDeleted": ids, "SpaceReclaimed": bytes })))
+}
+
+async fn remove(call: Call) -> Result<Answer> {
+    let container = call.engine.containers.find(&call.caller, call.captured("id"))?;
+    if call.query.flag("link") {
+        return Err(Failure::invalid("links are obsolete and not supported: there is none to remove"));
+    }
+    containers::remove(&call.engine, &container, call.query.flag("v"), call.query.flag("force")).await?;
+    Ok(Answer::done())
+}

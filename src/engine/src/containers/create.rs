@@ -16,9 +16,10 @@ use super::{
     Config, Container, HostConfig, MountPoint, PointKind, State, check, log, merge, modes, names, record,
     security, users, verdict,
 };
-use crate::files::{self, VolumeAsked, volumes};
+use crate::files::volumes::{self, Backing};
+use crate::files::{self, VolumeAsked};
 use crate::images::Image;
-use crate::{Caller, Engine, Failure, Result, clock, supervision};
+use crate::{Caller, Engine, Failure, Kind, Result, clock, supervision};
 use undo::Undo;
 
 /// So many names are proposed before a client must think of one.
@@ -82,6 +83,8 @@ async fn make(engine: &Arc<Engine>, caller: &Caller, mut asked: Asked, undo: &mu
     let id = HexId::from_bytes(names::random()?);
     let name = reserve(engine, caller, given, &id)?;
     undo.name(caller, &name);
+    // This one is counted already.
+    engine.settings.admit(&caller.tenant, engine.containers.count(&caller.tenant) - 1)?;
     if asked.config.hostname.is_empty() {
         asked.config.hostname = shared.unwrap_or_else(|| id.short().to_owned());
     }
@@ -210,7 +213,13 @@ async fn resolve(
         if made {
             undo.volume(&volume);
         }
-        if wanted.copy {
+        undo.hold(volumes::hold(engine, &volume)?);
+        let backing = volumes::backing(&volume.options)?;
+        if backing != Backing::Store && wanted.subpath.is_some() {
+            let message = format!("volume {}: only a directory of the store has a Subpath", volume.name);
+            return Err(Failure::invalid(message));
+        }
+        if wanted.copy && backing == Backing::Store {
             fresh.push(wanted.destination.clone());
         }
         points.push(MountPoint {
@@ -219,6 +228,7 @@ async fn resolve(
                 place: volume.place.clone(),
                 anonymous,
                 subpath: wanted.subpath,
+                backing,
             },
             destination: wanted.destination,
             read_only: wanted.read_only,
@@ -232,9 +242,19 @@ async fn resolve(
 async fn place(engine: &Engine, container: &Container, undo: &mut Undo) -> Result<()> {
     let host_config = container.host_config();
     let size = host_config.storage_opt.as_ref().and_then(|options| options.get("size"));
+    let most = engine.settings.disk(&container.tenant);
+    let size = size.and_then(|size| log::size(size));
+    if let (Some(size), Some(most)) = (size, most)
+        && size > most
+    {
+        let message =
+            format!("quota of tenant {}: a container may hold {most} bytes, not {size}", container.tenant);
+        return Err(Failure::new(Kind::Forbidden, message));
+    }
+    let size = size.or(most);
     if size.is_some() && !engine.host.quotas {
         return Err(Failure::invalid(format!(
-            "--storage-opt size: {} at {} has no project quotas: mount it with prjquota",
+            "the size of a container cannot be limited: {} at {} has no project quotas: mount it with prjquota",
             engine.host.filesystem, engine.host.data_root
         )));
     }
@@ -242,7 +262,7 @@ async fn place(engine: &Engine, container: &Container, undo: &mut Undo) -> Resul
         id: container.id.clone(),
         tenant: container.tenant.clone(),
         layers: container.layers.clone(),
-        quota: size.and_then(|size| log::size(size)),
+        quota: size,
     };
     undo.place(&container.id);
     engine.broker.done(ask, &[]).await
@@ -257,11 +277,9 @@ async fn copy_up(engine: &Engine, container: &Container, fresh: Vec<String>) -> 
             root: casemate_spec::wire::Root { layers: container.layers.clone(), read_only: true },
             mounts: vec![mount(point)],
         };
-        match files::help(engine, view, Task::CopyUp { path: path.clone() }, None).await? {
-            TaskReply::Failed(failed) => {
-                return Err(Failure::failed(format!("volume at {path}: {}", failed.message)));
-            }
-            _ => {}
+        let reply = files::help(engine, view, Task::CopyUp { path: path.clone() }, None).await?;
+        if let TaskReply::Failed(failed) = reply {
+            return Err(Failure::failed(format!("volume at {path}: {}", failed.message)));
         }
     }
     Ok(())

@@ -1,12 +1,15 @@
 //! Containers: what was asked of them, and what is known of them.
 
 mod capabilities;
+mod change;
 mod check;
 mod config;
 mod create;
 mod devices;
 mod host_config;
+mod inspect;
 mod limits;
+mod list;
 mod log;
 mod merge;
 mod modes;
@@ -19,6 +22,7 @@ mod seccomp;
 mod security;
 mod shape;
 mod state;
+mod status;
 mod texts;
 mod users;
 mod verdict;
@@ -29,15 +33,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use casemate_spec::wire::{HexId, Tenant};
 
+pub use change::{rename, update};
 pub use config::{Config, Healthcheck};
 pub use create::{Asked, Created, create};
 pub use host_config::{
     BindOptions, DeviceMapping, DeviceRequest, HostConfig, LogConfig, MountAsked, PortBinding, RestartPolicy,
     ThrottleDevice, TmpfsOptions, Ulimit, VolumeDriver, VolumeOptions, WeightDevice,
 };
+pub use inspect::{Size, inspect, size};
+pub use list::{FILTERS, ListAsked, chosen, list};
 pub use mount_point::{MountPoint, PointKind};
+pub(crate) use mounts::{tmpfs_options, volume_name};
 pub use names::random;
-pub use remove::remove;
+pub use remove::{PRUNE_FILTERS, prune, reconcile, remove};
 pub use shape::{Member, Words};
 pub use state::{Container, Health, Probe, State, Status};
 pub use wire::{log_order, streams, wire};
@@ -152,6 +160,11 @@ impl Containers {
         }
         known.names.insert(key, id.clone());
         Ok(())
+    }
+
+    /// How many a tenant has, those that are being made included.
+    fn count(&self, tenant: &Tenant) -> usize {
+        self.known().names.keys().filter(|(whose, _)| whose == tenant).count()
     }
 
     /// Gives a name back.

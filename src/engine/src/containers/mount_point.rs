@@ -3,6 +3,8 @@
 use casemate_spec::wire::HexId;
 use serde::{Deserialize, Serialize};
 
+use crate::files::volumes::Backing;
+
 /// One mount, as inspect shows it and as it is asked of the broker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountPoint {
@@ -42,6 +44,9 @@ pub enum PointKind {
         anonymous: bool,
         /// A directory beneath it.
         subpath: Option<String>,
+        /// What stands behind it.
+        #[serde(default)]
+        backing: Backing,
     },
     /// Memory.
     Tmpfs {

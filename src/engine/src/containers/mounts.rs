@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::{Config, HostConfig, MountPoint, PointKind};
 use crate::{Failure, Result};
 
-pub(super) use tmpfs::options as tmpfs_options;
+pub(crate) use tmpfs::options as tmpfs_options;
 
 /// One mount, before its volume is looked up or made.
 #[derive(Debug, Clone, PartialEq)]
@@ -156,7 +156,7 @@ fn clean(path: &str) -> String {
 ///
 /// # Errors
 /// In Docker's words.
-fn volume_name(name: &str) -> Result<&str> {
+pub(crate) fn volume_name(name: &str) -> Result<&str> {
     let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
     let first = name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
     if first && name.len() > 1 && name.len() <= 255 && name.bytes().all(fits) {

@@ -127,7 +127,7 @@ mod tests {
             let policy = asked(&[], name).expect("read").policy.expect("a policy");
             assert_eq!(policy.as_str(), "strict");
         }
-        assert_eq!(asked(&["casemate.policy=strict"], "casemate").expect("read").policy.is_some(), true);
+        assert!(asked(&["casemate.policy=strict"], "casemate").expect("read").policy.is_some());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::security::{self, SeccompAsked, Security};
 use super::{
     Container, HostConfig, MountPoint, PointKind, capabilities, devices, limits, log, seccomp, texts,
 };
+use crate::files::volumes::Backing;
 use crate::{Engine, Failure, Result};
 
 /// Docker's search path.
@@ -78,7 +79,7 @@ pub fn translate(engine: &Engine, container: &Container, purpose: Purpose) -> Re
     let named = |name: &String| Some(name.clone()).filter(|name| own_names && !name.is_empty());
     Ok(wire::Container {
         tenant: container.tenant.clone(),
-        policy: security.policy.clone(),
+        policy: security.policy.as_ref().or(engine.settings.policy(&container.tenant)).cloned(),
         root: Root { layers: container.layers.clone(), read_only: host_config.readonly_rootfs },
         process: process(container, &host_config, &security)?,
         hostname: named(&texts::hostname(container)),
@@ -244,10 +245,21 @@ pub fn mount(point: &MountPoint) -> Mount {
                 _ => Propagation::Private,
             },
         }),
-        PointKind::Volume { place, subpath, .. } => volume(place, subpath.clone()),
+        PointKind::Volume { place, subpath, backing, .. } => match backing {
+            Backing::Store => volume(place, subpath.clone()),
+            Backing::Tmpfs { options } => MountKind::Tmpfs { options: options.clone() },
+            Backing::Bind { source, recursive, .. } => MountKind::Bind(Bind {
+                source: source.clone(),
+                create: false,
+                recursive: *recursive,
+                propagation: Propagation::Private,
+            }),
+        },
         PointKind::Tmpfs { options } => MountKind::Tmpfs { options: options.clone() },
     };
-    Mount { destination: point.destination.clone(), kind, read_only: point.read_only }
+    let backed_read_only =
+        matches!(&point.kind, PointKind::Volume { backing: Backing::Bind { read_only: true, .. }, .. });
+    Mount { destination: point.destination.clone(), kind, read_only: point.read_only || backed_read_only }
 }
 
 fn volume(place: &HexId, subpath: Option<String>) -> MountKind {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use casemate_spec::wire::{Ask, HexId, Tenant};
 
-use crate::files::{Volume, volumes};
+use crate::files::Volume;
+use crate::files::volumes::{self, Hold};
 use crate::{Caller, Engine};
 
 /// What there is to take back.
@@ -13,13 +14,15 @@ pub struct Undo {
     engine: Arc<Engine>,
     name: Option<(Tenant, String)>,
     volumes: Vec<Arc<Volume>>,
+    /// Kept from removal until it has come about, or not.
+    held: Vec<Hold>,
     place: Option<HexId>,
 }
 
 impl Undo {
     /// Nothing so far.
     pub fn new(engine: &Arc<Engine>) -> Self {
-        Self { engine: Arc::clone(engine), name: None, volumes: Vec::new(), place: None }
+        Self { engine: Arc::clone(engine), name: None, volumes: Vec::new(), held: Vec::new(), place: None }
     }
 
     /// A name was taken.
@@ -32,6 +35,11 @@ impl Undo {
         self.volumes.push(Arc::clone(volume));
     }
 
+    /// A volume is to stay until it is known who has it.
+    pub fn hold(&mut self, hold: Hold) {
+        self.held.push(hold);
+    }
+
     /// A place was asked for.
     pub fn place(&mut self, id: &HexId) {
         self.place = Some(id.clone());
@@ -41,10 +49,12 @@ impl Undo {
     pub fn nothing(&mut self) {
         (self.name, self.place) = (None, None);
         self.volumes.clear();
+        self.held.clear();
     }
 
     /// Takes back. What cannot be is left to the next start, which removes places that nobody knows.
-    pub async fn all(self) {
+    pub async fn all(mut self) {
+        self.held.clear();
         if let Some(id) = self.place
             && let Err(failure) = self.engine.broker.done(Ask::RemoveContainer { id: id.clone() }, &[]).await
         {

@@ -138,9 +138,8 @@ fn options_of_a_tmpfs_are_kept_to() {
 fn what_is_lent_gives_way() {
     let lent = lend(&[point(&["/srv:/data"]), point(&["/srv:/other"])], true);
     assert!(lent.iter().all(|point| point.read_only));
-    let mut config = Config::default();
-    config.volumes =
-        Some([("/data".to_owned(), Default::default()), ("/new".to_owned(), Default::default())].into());
+    let volumes = ["/data", "/new"].map(|path| (path.to_owned(), Default::default()));
+    let config = Config { volumes: Some(volumes.into()), ..Config::default() };
     let list = wanted(&config, &host(&["/mine:/data"]), lent).expect("mounts");
     let places: Vec<&str> = list.iter().map(Wanted::destination).collect();
     assert_eq!(places, ["/data", "/other", "/new"]);
