@@ -58,7 +58,7 @@ impl Client {
     /// # Errors
     /// It does not.
     pub fn ping(&self) -> Result<()> {
-        now(async { self.call(hyper::Method::GET, "/info", None).await.map(drop) })
+        now(async { self.call(hyper::Method::GET, "/version", None).await.map(drop) })
     }
 }
 
