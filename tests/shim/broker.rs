@@ -58,7 +58,8 @@ pub fn runtime(bundle: &Bundle) -> Vec<String> {
 /// A shell script in the place of runtime and container, where neither is what is tested. Its arguments are then the
 /// script, `--pid-file`, a path, an id.
 pub fn stand_in(script: &str) -> Vec<String> {
-    let line = ["/bin/sh", "-c", r#"/bin/sh -c "$1" <&0 & echo $! >"$3""#, "stand-in", script, "id"];
+    let line =
+        ["/bin/sh", "-c", r#"exec 5<&0; /bin/sh -c "$1" <&5 5<&- & echo $! >"$3""#, "stand-in", script, "id"];
     line.map(str::to_owned).to_vec()
 }
 

@@ -2,4 +2,10 @@
 //! with plain programs in its place elsewhere.
 
 mod broker;
+mod confinement;
+mod ends;
+mod init;
+mod log;
 mod start;
+mod streams;
+mod terminal;

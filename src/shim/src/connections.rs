@@ -51,17 +51,17 @@ pub struct Connections {
 impl Connections {
     /// Begins one. `last` is a packet that it needs though it was sent before: how the process ended.
     pub fn admit(&mut self, socket: OwnedFd, greeting: &[u8], last: Option<&[u8]>) {
-        let packets = std::iter::once(greeting).chain(last);
-        for packet in packets.filter(|_| self.all.len() < MOST) {
-            if put(&socket, packet) != Put::Taken {
-                return;
-            }
+        if self.all.len() >= MOST {
+            return;
         }
-        if self.all.len() < MOST {
-            let (has, at) = (self.queue.len(), Instant::now());
-            let (writes, held, deaf, gone) = (false, false, false, false);
-            self.all.push(Connection { socket, has, at, writes, held, deaf, gone });
+        let (has, at) = (self.queue.len(), Instant::now());
+        let (writes, held, deaf, gone) = (false, false, false, false);
+        let mut connection = Connection { socket, has, at, writes, held, deaf, gone };
+        // One that has ended already is heard all the same: it may have come to say one thing.
+        for packet in std::iter::once(greeting).chain(last) {
+            connection.put(packet);
         }
+        self.all.push(connection);
     }
 
     /// How many packets wait for somebody.
@@ -122,7 +122,8 @@ impl Connections {
             }
         }
         match recv(&connection.socket, &mut *packet, RecvFlags::DONTWAIT | RecvFlags::TRUNC) {
-            Err(Errno::AGAIN | Errno::INTR) => Came::Nothing,
+            // A peer that closed without having read everything resets, once; what it had sent is still there.
+            Err(Errno::AGAIN | Errno::INTR | Errno::CONNRESET) => Came::Nothing,
             // A packet longer than any of ours ends the connection, as its end does.
             Ok((read, length)) if read > 0 && length <= packet.len() => {
                 connection.writes |= packet.first() == Some(&stdin);

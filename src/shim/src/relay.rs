@@ -153,9 +153,8 @@ impl Relay {
 
     /// Waits for something to do.
     fn wait(&self, until: Option<Instant>) -> Result<Vec<Due>> {
-        let mut dues = vec![Due::Signals, Due::Listener];
-        let mut watched =
-            vec![PollFd::new(&self.signals, PollFlags::IN), PollFd::new(&self.listener, PollFlags::IN)];
+        let mut dues = vec![Due::Signals];
+        let mut watched = vec![PollFd::new(&self.signals, PollFlags::IN)];
         for (stream, fd) in [(Stream::Stdout, &self.output), (Stream::Stderr, &self.error)] {
             if let Some(fd) = fd.as_ref().filter(|_| self.has_room()) {
                 dues.push(Due::Output(stream));
@@ -172,6 +171,9 @@ impl Relay {
             let flags = if reads { input } else { PollFlags::empty() };
             watched.push(PollFd::from_borrowed_fd(fd, if lacks { flags | output } else { flags }));
         }
+        // Last: those that have ended make room for others.
+        dues.push(Due::Listener);
+        watched.push(PollFd::new(&self.listener, PollFlags::IN));
         match poll(&mut watched, until.map(from_now).as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(Error::os("wait for the container", errno.raw_os_error())),
@@ -191,7 +193,10 @@ impl Relay {
                 while self.signals.next().is_some() {}
                 self.reap();
             }
-            Due::Listener => self.accept(),
+            Due::Listener => {
+                self.connections.sweep();
+                self.accept();
+            }
             Due::Output(stream) => self.carry(stream),
             Due::Input => self.input.flush(),
             Due::Connection { index, reads, lacks } => {
