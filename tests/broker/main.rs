@@ -1,4 +1,5 @@
 //! The broker, asked by a daemon of the test's own: what it does, and what a hostile one gets.
 
+mod hostile;
 mod rig;
 mod runs;

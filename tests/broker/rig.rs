@@ -285,7 +285,9 @@ fn packet(socket: &OwnedFd, longest: usize) -> Option<(Vec<u8>, Vec<OwnedFd>)> {
 
 pub fn sealed(content: &[u8]) -> OwnedFd {
     use rustix::fs::{MemfdFlags, SealFlags};
-    let mut file = File::from(rustix::fs::memfd_create("x", MemfdFlags::ALLOW_SEALING).expect("memory"));
+    let mut file = File::from(
+        rustix::fs::memfd_create("x", MemfdFlags::ALLOW_SEALING | MemfdFlags::CLOEXEC).expect("memory"),
+    );
     file.write_all(content).expect("written");
     let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
     rustix::fs::fcntl_add_seals(&file, seals).expect("sealed");

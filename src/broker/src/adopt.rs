@@ -18,6 +18,7 @@ impl Broker {
         for name in tree::names(&self.places.containers)? {
             if let Ok(id) = name.parse::<HexId>() {
                 let made = self.made(&id).unwrap_or_else(unreadable);
+                self.tenants.extend(made.iter().map(|made| made.tenant.to_string()));
                 self.containers.extend(made.map(|made| (id, Container::new(made))));
             }
         }

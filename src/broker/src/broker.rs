@@ -1,6 +1,6 @@
 //! The broker: everything it knows, and the loop in which it waits for all of it at once.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::Command;
@@ -41,6 +41,8 @@ pub struct Broker {
     pub(crate) listeners: Vec<TcpListener>,
     pub(crate) signals: SignalFd,
     pub(crate) containers: BTreeMap<HexId, Container>,
+    /// Everybody who has a control group.
+    pub(crate) tenants: BTreeSet<String>,
     /// Layers that helpers see, and staging places that they fill.
     pub(crate) in_use: Vec<HexId>,
     pub(crate) jobs: BTreeMap<u64, Job>,
@@ -90,6 +92,7 @@ pub struct Parked {
 /// A child, and what comes after it.
 pub struct Job {
     pub(crate) running: Running,
+    #[allow(clippy::type_complexity, reason = "it stands here alone")]
     then: Box<dyn FnOnce(&mut Broker, Ended)>,
 }
 
@@ -159,6 +162,7 @@ impl Broker {
             signals,
             daemon,
             containers: BTreeMap::new(),
+            tenants: BTreeSet::new(),
             in_use: Vec::new(),
             jobs: BTreeMap::new(),
             births: BTreeMap::new(),
@@ -403,7 +407,7 @@ impl Broker {
     /// Runs the runtime about a container, and answers by how it ended.
     pub(crate) fn run_for(&mut self, asker: Asker, command: Command, then: impl FnOnce(&mut Self) + 'static) {
         self.run(command, Listen::Errors, Duration::from_secs(60), move |broker, ended| {
-            let done = if ended.code == 0 { Ok(()) } else { Err(of_runtime(&ended.said)) };
+            let done = if ended.code == 0 { Ok(()) } else { Err(of_runtime(&ended)) };
             if done.is_ok() {
                 then(broker);
             }

@@ -19,6 +19,7 @@ pub struct StoreDocument {
     ids: u32,
     overlays: BTreeMap<String, Overlay>,
     binds: Vec<String>,
+    hidden: Vec<PathBuf>,
 }
 
 #[derive(Debug, Serialize)]
@@ -36,7 +37,12 @@ struct Upper {
 impl StoreDocument {
     /// With nothing but binds.
     pub fn new(binds: Vec<String>) -> Self {
-        Self { ids: STORE_IDS, overlays: BTreeMap::new(), binds }
+        Self { ids: STORE_IDS, overlays: BTreeMap::new(), binds, hidden: Vec::new() }
+    }
+
+    /// With places that no bind of the asker's may show.
+    pub fn hide(&mut self, places: impl IntoIterator<Item = PathBuf>) {
+        self.hidden.extend(places);
     }
 
     /// With one more bind.
@@ -141,6 +147,7 @@ impl Broker {
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let mut words = vec![
             text(&self.arguments.libexec.join("runtime")),
+            "--exit-by-cause".to_owned(),
             "--root".to_owned(),
             text(&self.places.run.join("runtime")),
             "--config-dir".to_owned(),

@@ -222,10 +222,8 @@ impl Broker {
     pub(crate) fn finish(&mut self) {
         self.link = None;
         if self.containers.values().all(|container| matches!(container.stage, Stage::Still)) {
-            let tenants: std::collections::BTreeSet<String> =
-                self.containers.values().map(|container| container.made.tenant.to_string()).collect();
             let parent = format!("/casemate-{}", self.places.instance);
-            let beneath = tenants.iter().map(String::as_str).chain(["Helpers", "Daemon"]);
+            let beneath = self.tenants.iter().map(String::as_str).chain(["Helpers", "Daemon"]);
             for name in beneath.map(|name| format!("{parent}/{name}")).chain([parent.clone()]) {
                 self.finish_child(&["cgroup", "remove", &name]);
             }

@@ -334,9 +334,5 @@ fn reads(task: &Task) -> bool {
 }
 
 fn outcome(ended: &Ended) -> Result<(), Refusal> {
-    if ended.code == 0 {
-        Ok(())
-    } else {
-        Err(Refusal { kind: RefusalKind::Failed, ..of_runtime(&ended.said) })
-    }
+    if ended.code == 0 { Ok(()) } else { Err(Refusal { kind: RefusalKind::Failed, ..of_runtime(ended) }) }
 }

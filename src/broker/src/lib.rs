@@ -22,6 +22,7 @@ mod help;
 mod host;
 mod packet;
 mod places;
+mod process;
 mod refusal;
 mod serve;
 mod start;

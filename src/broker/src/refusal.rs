@@ -3,6 +3,8 @@
 use casemate_spec::Error;
 use casemate_spec::wire::{Refusal, RefusalKind};
 
+use crate::child::Ended;
+
 /// A refusal of ours.
 pub fn refuse(kind: RefusalKind, message: impl Into<String>) -> Refusal {
     Refusal { kind, message: message.into(), hint: None }
@@ -18,65 +20,49 @@ pub fn of_error(error: &Error) -> Refusal {
     Refusal { kind, message: error.to_string(), hint: error.remedy().map(str::to_owned) }
 }
 
-/// What the runtime wrote before it failed: `runtime: what: why (ERRNO)`, then `hint: …`.
-pub fn of_runtime(said: &str) -> Refusal {
+/// How the runtime ended (`--exit-by-cause`), and what it wrote before: `runtime: what: why (ERRNO)`, then `hint: …`.
+pub fn of_runtime(ended: &Ended) -> Refusal {
     let mut message = Vec::new();
     let mut hint = Vec::new();
-    for line in said.lines() {
+    for line in ended.said.lines() {
         match line.strip_prefix("hint: ") {
             Some(line) => hint.push(line),
-            None if line.starts_with("runtime: warning: ") || line.starts_with("runtime: debug: ") => {}
+            None if line.starts_with("runtime: warning: ") => {}
             None => message.push(line.strip_prefix("runtime: ").unwrap_or(line)),
         }
     }
     let message = message.join("\n").trim().to_owned();
     let message = if message.is_empty() { "the runtime ended without a word".to_owned() } else { message };
     let hint = Some(hint.join("\n")).filter(|hint| !hint.is_empty());
-    Refusal { kind: kind(&message), message, hint }
+    Refusal { kind: kind(ended.code, &message), message, hint }
 }
 
-/// The runtime's words are its interface: engines read them too.
-fn kind(message: &str) -> RefusalKind {
+/// Where the exit status does not tell, words do that engines know too.
+fn kind(code: i32, message: &str) -> RefusalKind {
     let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
-    if says(&["denies this container"]) {
-        return RefusalKind::Denied;
-    }
-    if says(&["executable file not found"]) {
-        return RefusalKind::NoProgram;
-    }
-    // Whatever stands before it: only the execution of the program is called so.
-    if let Some((_, failure)) = message.split_once("exec: \"") {
-        let is = |word: &str| failure.contains(word);
-        if is("ENOENT") || is("ENOTDIR") {
-            return RefusalKind::NoProgram;
+    match code {
+        3 => RefusalKind::Denied,
+        126 => RefusalKind::NotExecutable,
+        127 => RefusalKind::NoProgram,
+        _ if says(&["container does not exist"]) => RefusalKind::NotFound,
+        _ if says(&[
+            "not running",
+            "not paused",
+            "paused container",
+            "stopped container",
+            "already finished",
+        ]) =>
+        {
+            RefusalKind::Conflict
         }
-        if is("EACCES") || is("ENOEXEC") || is("EISDIR") || is("EPERM") {
-            return RefusalKind::NotExecutable;
+        _ if ["config.json", "process.json", "resources.json"]
+            .iter()
+            .any(|name| message.starts_with(name)) =>
+        {
+            RefusalKind::Invalid
         }
+        _ => RefusalKind::Failed,
     }
-    if says(&["container does not exist"]) {
-        return RefusalKind::NotFound;
-    }
-    if says(&[
-        "not running",
-        "not paused",
-        "paused container",
-        "stopped container",
-        "already finished",
-        "already exists",
-    ]) {
-        return RefusalKind::Conflict;
-    }
-    if says(&["not supported", "ENOSYS", "EOPNOTSUPP"]) {
-        return RefusalKind::Unsupported;
-    }
-    if message.starts_with("config.json")
-        || message.contains("process.json: ")
-        || message.contains("resources.json: ")
-    {
-        return RefusalKind::Invalid;
-    }
-    RefusalKind::Failed
 }
 
 #[cfg(test)]
@@ -85,26 +71,11 @@ mod tests {
 
     #[test]
     fn the_runtimes_words_are_understood() {
-        for (said, kind) in [
-            (
-                "runtime: unable to start container process: exec: \"x\": executable file not found in $PATH",
-                RefusalKind::NoProgram,
-            ),
-            (
-                "runtime: exec failed: unable to start container process: exec: \"/no\": no such file or directory (ENOENT)",
-                RefusalKind::NoProgram,
-            ),
-            (
-                "runtime: unable to start container process: exec: \"/etc\": permission denied (EACCES)",
-                RefusalKind::NotExecutable,
-            ),
-            ("runtime: policy hardened denies this container: x\nhint: y", RefusalKind::Denied),
-            ("runtime: abc: container not running", RefusalKind::Conflict),
-            ("", RefusalKind::Failed),
-        ] {
-            assert_eq!(of_runtime(said).kind, kind, "{said}");
-        }
-        let refusal = of_runtime("runtime: warning: w\nruntime: a: b\nhint: c\n");
+        let ended = |code, said: &str| of_runtime(&Ended { code, said: said.to_owned() });
+        assert_eq!(ended(127, "runtime: exec: x").kind, RefusalKind::NoProgram);
+        assert_eq!(ended(1, "runtime: abc: container not running").kind, RefusalKind::Conflict);
+        assert_eq!(ended(1, "").kind, RefusalKind::Failed);
+        let refusal = ended(3, "runtime: warning: w\nruntime: a: b\nhint: c\n");
         assert_eq!((refusal.message.as_str(), refusal.hint.as_deref()), ("a: b", Some("c")));
     }
 }

@@ -188,7 +188,7 @@ impl Broker {
         // Statistics go on for as long as somebody reads them.
         let patience = std::time::Duration::from_secs(365 * 86_400);
         self.run(command, crate::child::Listen::Errors, patience, move |broker, ended| {
-            let done = if ended.code == 0 { Ok(()) } else { Err(crate::refusal::of_runtime(&ended.said)) };
+            let done = if ended.code == 0 { Ok(()) } else { Err(crate::refusal::of_runtime(&ended)) };
             broker.answer_done(&asker, done);
         });
         Ok(None)
@@ -228,6 +228,7 @@ impl Broker {
         for (name, value) in [("cpu", cpu), ("memory", memory), ("pids", pids)] {
             document.extend(value.map(|value| (name.to_owned(), value)));
         }
+        self.tenants.insert(tenant.to_string());
         let path = format!("/casemate-{}/{tenant}", self.places.instance);
         let document = serde_json::to_vec(&document).unwrap_or_default();
         self.told(asker, &["cgroup", "set", &path, "--resources", "-"], &document)

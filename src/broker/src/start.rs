@@ -1,46 +1,43 @@
 //! Processes: from what is asked to a shim that has started it, and to its end.
 
-use std::collections::BTreeMap;
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use casemate_spec::wire::{
-    Answer, Container, Exited, Files, HexId, LogOrder, MountKind, NamespaceOf, Order, Outcome, Places,
-    Refusal, RefusalKind, Streams,
+    Answer, Container, Files, HexId, LogOrder, MountKind, NamespaceOf, Order, Places, Refusal, RefusalKind,
+    Streams,
 };
 use casemate_spec::{Error, Result};
 use oci_spec::runtime::Process as OciProcess;
 use rustix::fs::OFlags;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
-    SocketFlags, SocketType,
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags,
+    SocketType,
 };
 
 use crate::audit::Entry;
 use crate::broker::{Asker, Broker, refused};
 use crate::bundle::{StoreDocument, command};
-use crate::child::{Identity, Listen, Running};
-use crate::containers::{Kept, Process, Shim, Stage};
+use crate::child::{Listen, Running};
+use crate::containers::{Kept, Stage};
 use crate::places::{ROOT, SHIMS, STORE};
 use crate::refusal::{of_runtime, refuse};
 use crate::tree;
 
 /// How long the runtime may take to start a process.
-const PATIENCE: Duration = Duration::from_secs(120);
-/// How long an exec's end is remembered once the daemon has heard of it from the shim.
-const REMEMBERED: Duration = Duration::from_secs(5);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A process that is being started.
 pub struct Birth {
     /// The shim's standard input: where it answers.
     pub(crate) control: OwnedFd,
     pub(crate) deadline: Instant,
-    shim: Running,
-    connection: OwnedFd,
-    asker: Asker,
-    kept: Kept,
+    pub(crate) shim: Running,
+    pub(crate) connection: OwnedFd,
+    pub(crate) asker: Asker,
+    pub(crate) kept: Kept,
     _held: Vec<OwnedFd>,
 }
 
@@ -81,7 +78,7 @@ impl Broker {
             }
             let judged = match ended.code {
                 0 | 3 => Ok((Answer::Judged { report: ended.said }, Vec::new())),
-                _ => Err(of_runtime(&ended.said)),
+                _ => Err(of_runtime(&ended)),
             };
             broker.answer(&asker, judged);
         });
@@ -150,7 +147,7 @@ impl Broker {
                     _ => broker.not_launched(&launch, refuse(RefusalKind::Failed, ended.said)),
                 }),
                 3 => broker.not_launched(&launch, refuse(RefusalKind::Denied, ended.said)),
-                _ => broker.not_launched(&launch, of_runtime(&ended.said)),
+                _ => broker.not_launched(&launch, of_runtime(&ended)),
             });
         });
     }
@@ -222,32 +219,30 @@ impl Broker {
             refusal.hint = Some("the operator lists it as selectable in runtime.toml".to_owned());
             return Err(refusal);
         }
-        let (volumes, mounted) = self.volumes_of(asked)?;
-        let (joined, held) = self.joined(asked)?;
-        let places = Places {
+        let mut places = Places {
             cgroup: self.places.cgroup(asked.tenant.as_str(), id.as_str()),
             policy: asked.policy.as_ref().map(|name| ("io.casemate.policy".to_owned(), name.to_string())),
-            volumes,
             files,
-            joined,
             init: self.arguments.libexec.join("casemate-shim"),
+            ..Places::default()
         };
+        let volumes = self.find_volumes(asked, &mut places)?;
+        let held = self.join(asked, &mut places)?;
         let written =
             asked.to_config(&places).map_err(|error| refuse(RefusalKind::Invalid, error.to_string()))?;
         let mut store = StoreDocument::new(written.binds);
+        let ours = &self.places;
+        store.hide([ours.data.clone(), ours.config.clone(), "/run/casemate".into()]);
         store.overlay("/", self.lowers(&asked.root.layers), Some(self.places.stored("containers", id)));
         self.write_bundle(bundle, &written.spec, &store).map_err(refused)?;
         let mut runtime = self.runtime_words();
         let document = self.places.bundle(bundle).join("store.json");
         runtime.extend(["--store".to_owned(), document.to_string_lossy().into_owned()]);
-        Ok(Prepared { words: runtime, volumes: mounted, held })
+        Ok(Prepared { words: runtime, volumes, held })
     }
 
-    fn volumes_of(
-        &self,
-        asked: &Container,
-    ) -> Result<(BTreeMap<usize, std::path::PathBuf>, Vec<HexId>), Refusal> {
-        let (mut paths, mut ids) = (BTreeMap::new(), Vec::new());
+    fn find_volumes(&self, asked: &Container, places: &mut Places) -> Result<Vec<HexId>, Refusal> {
+        let mut ids = Vec::new();
         for (index, mount) in asked.mounts.iter().enumerate() {
             let MountKind::Volume { volume, subpath } = &mount.kind else { continue };
             if self.owner_of(volume)? != asked.tenant {
@@ -257,10 +252,10 @@ impl Broker {
                     format!("volume {}: there is none", volume.short()),
                 ));
             }
-            paths.insert(index, self.volume_path(volume, subpath.as_deref())?);
+            places.volumes.insert(index, self.volume_path(volume, subpath.as_deref())?);
             ids.push(volume.clone());
         }
-        Ok((paths, ids))
+        Ok(ids)
     }
 
     /// Where a volume is. The runtime follows no link to it, so that what is beneath may change meanwhile.
@@ -278,11 +273,8 @@ impl Broker {
     }
 
     /// Namespaces of other containers, each as a descriptor of ours: numbers of processes are used again.
-    fn joined(
-        &self,
-        asked: &Container,
-    ) -> Result<(BTreeMap<(HexId, &'static str), std::path::PathBuf>, Vec<OwnedFd>), Refusal> {
-        let (mut paths, mut held) = (BTreeMap::new(), Vec::new());
+    fn join(&self, asked: &Container, places: &mut Places) -> Result<Vec<OwnedFd>, Refusal> {
+        let mut held = Vec::new();
         for (_, name, whose) in asked.namespaces.all() {
             let NamespaceOf::Container(id) = whose else { continue };
             let gone =
@@ -295,10 +287,10 @@ impl Broker {
             // Asked after it is held.
             process.open().ok_or_else(gone)?;
             let path = format!("/proc/{}/fd/{}", std::process::id(), opened.as_raw_fd());
-            paths.insert((id.clone(), name), path.into());
+            places.joined.insert((id.clone(), name), path.into());
             held.push(opened.into());
         }
-        Ok((paths, held))
+        Ok(held)
     }
 
     fn write_files(&self, id: &HexId, files: &Files) -> Result<Vec<(&'static str, std::path::PathBuf)>> {
@@ -373,206 +365,6 @@ impl Broker {
         Ok((shim, control, connection, kept))
     }
 
-    /// A shim has answered, or died before it could.
-    pub(crate) fn born(&mut self, id: &HexId, exec: Option<&HexId>) {
-        let key = (id.clone(), exec.cloned());
-        let Some(birth) = self.births.get(&key) else { return };
-        let mut bytes = vec![0; 64 << 10];
-        let outcome = match rustix::net::recv(&birth.control, &mut bytes, RecvFlags::DONTWAIT) {
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return,
-            Ok((read, _)) => serde_json::from_slice(bytes.get(..read).unwrap_or_default()).ok(),
-            Err(_) => None,
-        };
-        match outcome {
-            Some(Outcome::Started { pid }) => self.started(key, pid),
-            Some(Outcome::Failed { message, .. }) => self.birth_failed(id, exec, of_runtime(&message)),
-            None => self.birth_failed(
-                id,
-                exec,
-                refuse(RefusalKind::Failed, "casemate-shim: it died before it answered"),
-            ),
-        }
-    }
-
-    fn started(&mut self, key: (HexId, Option<HexId>), pid: i32) {
-        let Some(birth) = self.births.remove(&key) else { return };
-        let (id, exec) = key;
-        let mut kept = Kept { born: true, ..birth.kept };
-        // Its parent is the shim as long as the number is its own.
-        kept.process =
-            Identity::of(pid).filter(|(_, parent)| *parent == kept.shim.pid).map(|(process, _)| process);
-        self.keep(&id, exec.as_ref(), &kept);
-        if exec.is_none()
-            && let Some(container) = self.containers.get_mut(&id)
-        {
-            container.volumes.clone_from(&kept.volumes);
-        }
-        self.set_stage(
-            &id,
-            exec.as_ref(),
-            Stage::Running(Box::new(Process { kept, shim: Shim::Child(birth.shim) })),
-        );
-        self.answer(&birth.asker, Ok((Answer::Started { pid }, vec![birth.connection])));
-    }
-
-    /// Nothing came of it, and nothing of it is left.
-    pub(crate) fn birth_failed(&mut self, id: &HexId, exec: Option<&HexId>, refusal: Refusal) {
-        let Some(mut birth) = self.births.remove(&(id.clone(), exec.cloned())) else { return };
-        birth.shim.signal(rustix::process::Signal::TERM);
-        self.leaving.push(birth.shim);
-        let (asker, id, exec) = (birth.asker, id.clone(), exec.cloned());
-        if exec.is_some() {
-            self.forget(&id, exec.as_ref());
-            return self.answer(&asker, Err(refusal));
-        }
-        // The runtime leaves nothing behind when it fails, unless it was killed at it.
-        let delete = self.runtime(&["delete", "--force", id.as_str()]);
-        self.run(delete, Listen::Errors, PATIENCE, move |broker, _| {
-            broker.forget(&id, None);
-            broker.answer(&asker, Err(refusal));
-        });
-    }
-
-    /// A shim has ended: with word of how its process did, or without.
-    pub(crate) fn shim_ended(&mut self, id: &HexId, exec: Option<&HexId>) {
-        let Some(stage) = self.containers.get_mut(id).and_then(|container| container.stage_of(exec)) else {
-            return;
-        };
-        if let Stage::Running(process) = stage
-            && let Shim::Child(shim) = &mut process.shim
-            && shim.ended().is_none()
-        {
-            return;
-        }
-        let Stage::Running(process) = std::mem::replace(stage, Stage::Busy) else { return };
-        self.process_ended(id, exec, &process.kept);
-    }
-
-    /// Takes down how a process ended whose shim is gone. Where nobody knows, it is ended here: nothing runs unseen.
-    pub(crate) fn process_ended(&mut self, id: &HexId, exec: Option<&HexId>, kept: &Kept) {
-        let exited = self.exit_of(id, exec);
-        let (event, lost) = match (&exited, exec) {
-            (Some(_), None) => ("container.exited", false),
-            (Some(_), Some(_)) => ("exec.exited", false),
-            (None, None) => ("container.lost", true),
-            (None, Some(_)) => ("exec.lost", true),
-        };
-        let exited = exited.unwrap_or_else(lost_now);
-        let entry = Entry::new(event).text("id", id.as_str());
-        let entry = exec.map(|exec| entry.clone().text("exec", exec.as_str())).unwrap_or(entry);
-        self.tell(&entry.number("code", exited.code.into()));
-        if lost && exec.is_none() {
-            let kill = self.runtime(&["kill", "--all", id.as_str(), "KILL"]);
-            self.run(kill, Listen::Errors, PATIENCE, |_, _| {});
-        }
-        if lost && let Some(pidfd) = kept.process.and_then(Identity::open) {
-            // It may have ended a moment ago, which is as good.
-            rustix::process::pidfd_send_signal(pidfd, rustix::process::Signal::KILL).unwrap_or_default();
-        }
-        self.set_stage(id, exec, Stage::Ended(exited));
-        if let Some(exec) = exec
-            && self.link.as_ref().is_some_and(|link| link.greeted)
-        {
-            self.told.push((Instant::now() + REMEMBERED, id.clone(), exec.clone()));
-        }
-    }
-
-    /// Execs whose end the daemon has heard of leave nothing behind.
-    pub(crate) fn forget_execs(&mut self, due: Vec<(Instant, HexId, HexId)>) {
-        for (_, id, exec) in due {
-            let stage = self.containers.get_mut(&id).and_then(|container| container.stage_of(Some(&exec)));
-            if matches!(stage, Some(Stage::Ended(_))) {
-                self.forget(&id, Some(&exec));
-            }
-        }
-    }
-
-    /// Gives back what a container holds on the host, and says how it ended.
-    pub(crate) fn release(&mut self, asker: &Asker, id: &HexId) -> Result<(), Refusal> {
-        let exited = match self.containers.get(id).map(|container| &container.stage) {
-            Some(Stage::Ended(exited)) => Some(exited.clone()),
-            // The shim writes before it tells anybody, and ends a moment later.
-            Some(Stage::Running(_)) => self.exit_of(id, None),
-            _ => None,
-        };
-        let exited = exited.ok_or_else(|| refuse(RefusalKind::Conflict, "the container runs"))?;
-        if let Some(Stage::Running(process)) =
-            self.containers.get_mut(id).map(|found| std::mem::replace(&mut found.stage, Stage::Busy))
-        {
-            let entry = Entry::new("container.exited").text("id", id.as_str());
-            self.tell(&entry.number("code", exited.code.into()));
-            if let Shim::Child(shim) = process.shim {
-                self.leaving.push(shim);
-            }
-        }
-        let (asker, id) = (asker.clone(), id.clone());
-        let delete = self.runtime(&["delete", "--force", id.as_str()]);
-        self.set_stage(&id, None, Stage::Busy);
-        self.run(delete, Listen::Errors, PATIENCE, move |broker, ended| {
-            if ended.code != 0 {
-                broker.set_stage(&id, None, Stage::Ended(exited));
-                return broker.answer(&asker, Err(of_runtime(&ended.said)));
-            }
-            broker.forget(&id, None);
-            broker.answer(&asker, Ok((Answer::Exited(exited), Vec::new())));
-        });
-        Ok(())
-    }
-
-    /// Nothing of a process is left: neither its shim's place nor, of the first one, the bundle and other processes.
-    pub(crate) fn forget(&mut self, id: &HexId, exec: Option<&HexId>) {
-        let mut gone = vec![tree::remove(&self.places.shims, &shim_name(id, exec))];
-        if let Some(container) = self.containers.get_mut(id) {
-            match exec {
-                Some(exec) => drop(container.execs.remove(exec)),
-                None => {
-                    container.stage = Stage::Still;
-                    container.volumes.clear();
-                    for (exec, stage) in std::mem::take(&mut container.execs) {
-                        gone.push(tree::remove(&self.places.shims, &shim_name(id, Some(&exec))));
-                        if let Stage::Running(process) = stage
-                            && let Shim::Child(shim) = process.shim
-                        {
-                            self.leaving.push(shim);
-                        }
-                    }
-                }
-            }
-        }
-        match exec {
-            None => gone.push(tree::remove(&self.places.bundles, id.as_str())),
-            Some(exec) => {
-                for name in [format!("exec-{exec}.json"), kept_name(Some(exec))] {
-                    let bundle = tree::open_dir(&self.places.bundles, id.as_str());
-                    gone.push(bundle.and_then(|bundle| tree::remove(bundle, &name)));
-                }
-            }
-        }
-        gone.into_iter().filter_map(Result::err).for_each(|error| crate::say(&error));
-    }
-
-    pub(crate) fn set_stage(&mut self, id: &HexId, exec: Option<&HexId>, stage: Stage) {
-        if let Some(place) = self.containers.get_mut(id).and_then(|container| container.stage_of(exec)) {
-            *place = stage;
-        }
-    }
-
-    pub(crate) fn exit_of(&self, id: &HexId, exec: Option<&HexId>) -> Option<Exited> {
-        let place = tree::open_dir(&self.places.shims, &shim_name(id, exec)).ok()?;
-        serde_json::from_slice(&tree::read(&place, "exit.json").ok()??).ok()
-    }
-
-    fn write_kept(&self, id: &HexId, exec: Option<&HexId>, kept: &Kept) -> Result<()> {
-        self.write_document(id.as_str(), &kept_name(exec), kept)
-    }
-
-    /// The same for a process that runs: it does so whatever became of the file.
-    pub(crate) fn keep(&self, id: &HexId, exec: Option<&HexId>, kept: &Kept) {
-        if let Err(error) = self.write_kept(id, exec, kept) {
-            crate::say(&error);
-        }
-    }
-
     /// One more connection to a shim.
     pub(crate) fn connection(&mut self, id: &HexId, exec: Option<&HexId>) -> Result<OwnedFd, Refusal> {
         let stage = self.containers.get_mut(id).and_then(|container| container.stage_of(exec));
@@ -599,15 +391,8 @@ impl Broker {
     }
 }
 
-/// How a process ended whose shim was killed.
-fn lost_now() -> Exited {
-    let now =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |now| now.as_nanos());
-    Exited { code: 137, at: u64::try_from(now).unwrap_or(0), out_of_memory: false, lost: true }
-}
-
 /// A shim's directory.
-fn shim_name(id: &HexId, exec: Option<&HexId>) -> String {
+pub fn shim_name(id: &HexId, exec: Option<&HexId>) -> String {
     exec.map_or_else(|| id.to_string(), |exec| format!("{id}.{exec}"))
 }
 

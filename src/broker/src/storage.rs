@@ -100,6 +100,7 @@ impl Broker {
         }
         let made = Made { tenant, layers };
         self.lay_out(id, &made).map_err(refused)?;
+        self.tenants.insert(made.tenant.to_string());
         self.containers.insert(id.clone(), Container::new(made));
         Ok(())
     }
