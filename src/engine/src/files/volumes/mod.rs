@@ -1,11 +1,18 @@
 //! Volumes: directories that outlive containers.
 
+mod options;
+mod prune;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use casemate_spec::wire::{Ask, HexId, Tenant};
 use serde::{Deserialize, Serialize};
 
+pub use options::{Backing, backing};
+pub use prune::{FILTERS, PRUNE_FILTERS, list, prune, size, users};
+
+use crate::containers::volume_name;
 use crate::db::Db;
 use crate::{Caller, Engine, Failure, Result, clock};
 
@@ -33,7 +40,30 @@ pub struct Volume {
 
 /// The volumes of all tenants.
 #[derive(Debug, Default)]
-pub struct Volumes(Mutex<BTreeMap<(Tenant, String), Arc<Volume>>>);
+pub struct Volumes(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    by_name: BTreeMap<(Tenant, String), Arc<Volume>>,
+    /// Volumes of containers that are being made, each as often as there are such.
+    held: Vec<HexId>,
+}
+
+/// Keeps a volume from removal while the container that is to have it is being made.
+#[derive(Debug)]
+pub struct Hold {
+    engine: Arc<Engine>,
+    place: HexId,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut known = self.engine.volumes.known();
+        if let Some(index) = known.held.iter().position(|held| *held == self.place) {
+            known.held.swap_remove(index);
+        }
+    }
+}
 
 /// What a volume is to be.
 #[derive(Debug, Clone, Default)]
@@ -58,7 +88,7 @@ impl Volumes {
         let volumes = known
             .into_iter()
             .map(|(_, volume)| ((volume.tenant.clone(), volume.name.clone()), Arc::new(volume)));
-        Ok(Self(Mutex::new(volumes.collect())))
+        Ok(Self(Mutex::new(Known { by_name: volumes.collect(), held: Vec::new() })))
     }
 
     /// A tenant's volume, by its name.
@@ -68,15 +98,15 @@ impl Volumes {
     pub fn find(&self, caller: &Caller, name: &str) -> Result<Arc<Volume>> {
         let key = (caller.tenant.clone(), name.to_owned());
         let missing = || Failure::not_found(format!("get {name}: no such volume"));
-        self.known().get(&key).cloned().ok_or_else(missing)
+        self.known().by_name.get(&key).cloned().ok_or_else(missing)
     }
 
     /// A tenant's, by name.
     pub fn of(&self, tenant: &Tenant) -> Vec<Arc<Volume>> {
-        self.known().values().filter(|volume| volume.tenant == *tenant).cloned().collect()
+        self.known().by_name.values().filter(|volume| volume.tenant == *tenant).cloned().collect()
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<(Tenant, String), Arc<Volume>>> {
+    fn known(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -90,11 +120,10 @@ pub async fn create(engine: &Engine, caller: &Caller, asked: VolumeAsked) -> Res
         let message = format!("error looking up volume plugin {0}: plugin {0:?} not found", asked.driver);
         return Err(Failure::not_found(message));
     }
-    if let Some((option, _)) = asked.options.first_key_value() {
-        return Err(Failure::invalid(format!(
-            "create: option {option:?} of the local driver is not available yet"
-        )));
+    if let Some(name) = &asked.name {
+        volume_name(name).map_err(|failure| failure.within(format!("create {name}")))?;
     }
+    backing(&asked.options).map_err(|failure| failure.within("create"))?;
     if let Some(Ok(volume)) = asked.name.as_deref().map(|name| engine.volumes.find(caller, name)) {
         return Ok((volume, false));
     }
@@ -117,7 +146,7 @@ pub async fn create(engine: &Engine, caller: &Caller, asked: VolumeAsked) -> Res
     let volume = Arc::new(volume);
     let other = {
         let mut known = engine.volumes.known();
-        let entry = known.entry(key).or_insert_with(|| Arc::clone(&volume));
+        let entry = known.by_name.entry(key).or_insert_with(|| Arc::clone(&volume));
         (entry.place != volume.place).then(|| Arc::clone(entry))
     };
     // Somebody else was quicker with the same name.
@@ -130,23 +159,40 @@ pub async fn create(engine: &Engine, caller: &Caller, asked: VolumeAsked) -> Res
     Ok((volume, true))
 }
 
-/// Removes a volume.
+/// Keeps a volume from removal until the answer is dropped.
+///
+/// # Errors
+/// It was removed meanwhile.
+pub fn hold(engine: &Arc<Engine>, volume: &Volume) -> Result<Hold> {
+    let mut known = engine.volumes.known();
+    if !known.by_name.values().any(|other| other.place == volume.place) {
+        return Err(Failure::not_found(format!("get {}: no such volume", volume.name)));
+    }
+    known.held.push(volume.place.clone());
+    Ok(Hold { engine: Arc::clone(engine), place: volume.place.clone() })
+}
+
+/// Removes a volume. From the first moment on nobody finds it any more.
 ///
 /// # Errors
 /// A container has it, or the broker refuses.
 pub async fn remove(engine: &Engine, volume: &Volume) -> Result<()> {
-    let users = engine.containers.with_volume(&volume.tenant, &volume.place);
-    if !users.is_empty() {
-        let ids: Vec<&str> = users.iter().map(HexId::as_str).collect();
-        return Err(Failure::conflict(format!(
-            "remove {}: volume is in use - [{}]",
-            volume.name,
-            ids.join(", ")
-        )));
+    let key = (volume.tenant.clone(), volume.name.clone());
+    let taken = {
+        let mut known = engine.volumes.known();
+        let users = users(engine, volume);
+        if !users.is_empty() || known.held.contains(&volume.place) {
+            let message = format!("remove {}: volume is in use - [{}]", volume.name, users.join(", "));
+            return Err(Failure::conflict(message));
+        }
+        known.by_name.remove(&key)
+    };
+    let removed = engine.broker.done(Ask::RemoveVolume { volume: volume.place.clone() }, &[]).await;
+    if let (Err(_), Some(taken)) = (&removed, taken) {
+        engine.volumes.known().by_name.entry(key).or_insert(taken);
     }
-    engine.broker.done(Ask::RemoveVolume { volume: volume.place.clone() }, &[]).await?;
+    removed?;
     engine.db.remove(VOLUME, volume.place.as_str())?;
-    engine.volumes.known().remove(&(volume.tenant.clone(), volume.name.clone()));
     tell(engine, volume, "destroy");
     Ok(())
 }
