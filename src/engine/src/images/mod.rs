@@ -6,6 +6,8 @@ mod collect;
 pub mod config;
 mod download;
 mod filters;
+#[cfg(test)]
+mod hostile;
 mod hub;
 mod layers;
 mod list;

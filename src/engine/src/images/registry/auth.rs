@@ -140,7 +140,8 @@ impl Registry {
             }
             _ => self.token(realm, challenge)?,
         };
-        let answer = self.raw(&wish).await?;
+        // The token that has run out is nothing to ask for another with.
+        let answer = self.bare(&wish).await?;
         if answer.status() != StatusCode::OK {
             return Err(Trouble::read(answer).await);
         }

@@ -175,15 +175,20 @@ impl Registry {
 
     /// Sends once. Our authorization goes to the registry's own origin alone.
     async fn raw(&self, wish: &Wish) -> Result<Response, Trouble> {
+        let authorization = self.authorization.lock().await.clone();
+        let mut wish = wish.clone();
+        if let Some(authorization) = authorization.filter(|_| self.own(&wish.url)) {
+            wish.headers.insert(AUTHORIZATION, authorization);
+        }
+        self.bare(&wish).await
+    }
+
+    /// Sends once, as it is.
+    async fn bare(&self, wish: &Wish) -> Result<Response, Trouble> {
         let mut request =
             self.client.request(wish.method.clone(), wish.url.clone()).headers(wish.headers.clone());
         if !wish.body.is_empty() || matches!(wish.method, Method::POST | Method::PUT) {
             request = request.body(wish.body.clone());
-        }
-        if self.own(&wish.url)
-            && let Some(authorization) = self.authorization.lock().await.clone()
-        {
-            request = request.header(AUTHORIZATION, authorization);
         }
         let answer = within(self.limits.silence, &wish.url, request.send()).await?;
         answer.map_err(|error| Trouble::unreachable(&wish.method, &wish.url, &error))
