@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use casemate_engine::images::Filters;
 use casemate_engine::{Caller, Engine, Failure, Result};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -65,6 +66,29 @@ impl Query {
     /// A flag that is `default` where it is not given at all.
     pub fn flag_or(&self, name: &str, default: bool) -> bool {
         if self.0.iter().any(|(key, _)| key == name) { self.flag(name) } else { default }
+    }
+
+    /// `filters`, in both of the forms that clients send: `{"a":["b"]}` and `{"a":{"b":true}}`.
+    ///
+    /// # Errors
+    /// It is neither.
+    pub fn filters(&self) -> Result<Filters> {
+        #[derive(serde::Deserialize)]
+        #[serde(untagged)]
+        enum Values {
+            List(Vec<String>),
+            Set(BTreeMap<String, bool>),
+        }
+        let Some(text) = self.text("filters") else { return Ok(Filters::default()) };
+        let read: BTreeMap<String, Values> = serde_json::from_str(text)
+            .map_err(|error| Failure::invalid(format!("invalid filter: {error}")))?;
+        let list = |values| match values {
+            Values::List(list) => list,
+            Values::Set(set) => {
+                set.into_iter().filter(|(_, wanted)| *wanted).map(|(value, _)| value).collect()
+            }
+        };
+        Ok(Filters(read.into_iter().map(|(name, values)| (name, list(values))).collect()))
     }
 
     /// A number.

@@ -9,6 +9,7 @@
 
 pub mod answer;
 mod arguments;
+pub mod authority;
 pub mod call;
 pub mod config;
 pub mod hijack;

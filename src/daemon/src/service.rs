@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use casemate_engine::{Engine, Failure, Result};
+use casemate_engine::{Caller, Engine, Failure, Kind, Result};
+use casemate_spec::wire::{Ask, Audited, Tenant};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue, SERVER, UPGRADE};
@@ -12,6 +13,7 @@ use hyper::{Request, Response, StatusCode};
 
 use crate::answer::{Answer, Content};
 use crate::arguments::Places;
+use crate::authority::{Authority, Object, Sources, describe};
 use crate::call::{Body, Call, LARGEST_JSON};
 use crate::config::{Config, Limits};
 use crate::metrics::Metrics;
@@ -19,6 +21,9 @@ use crate::router::{self, Found, Router};
 use crate::routes::{self, Subject};
 use crate::server::{Gate, Session, Ticket};
 use crate::tls::Trust;
+
+/// By this header a host's administrator names the tenant whose part he takes.
+const TENANT: &str = "x-casemate-tenant";
 
 /// Everything that a request may need.
 #[derive(Debug)]
@@ -35,6 +40,8 @@ pub struct Daemon {
     pub gate: Arc<Gate>,
     /// Certificates of now.
     pub trust: ArcSwap<Trust>,
+    /// Authorization of now.
+    pub authority: ArcSwap<Authority>,
     /// TLS 1.2 is admitted.
     pub tls12: bool,
     /// Where the files are.
@@ -44,8 +51,36 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Reads the authorization policies again.
-    pub fn reload_authority(&self) {}
+    /// Reads the authorization policies again; what cannot be used leaves them as they were.
+    pub fn reload_authority(&self) {
+        match Sources::read(&self.places.etc.join("policies")).and_then(|sources| Authority::new(&sources)) {
+            Ok(authority) => self.authority.store(Arc::new(authority)),
+            Err(why) => eprintln!("casemated: authorization policies are left as they were: {why}"),
+        }
+    }
+
+    /// Judges, and has the verdict written down before anything comes of it.
+    ///
+    /// # Errors
+    /// 403 with the reason, or there is no broker to write it down.
+    pub async fn authorize(&self, caller: &Caller, operation: &str, object: Object) -> Result<()> {
+        let name = object.name();
+        let verdict = self.authority.load().judge(caller, operation, object);
+        let said = Audited {
+            who: caller.identity.clone(),
+            tenant: caller.tenant.to_string(),
+            action: operation.to_owned(),
+            object: name.clone(),
+            verdict: if verdict.allowed { "allowed" } else { "denied" }.to_owned(),
+            reason: verdict.reason.clone(),
+        };
+        self.engine.broker.tell(Ask::Audit(said)).await?;
+        if verdict.allowed {
+            return Ok(());
+        }
+        let message = format!("access denied: {operation} on {name}: {}", verdict.reason);
+        Err(Failure::new(Kind::Forbidden, message))
+    }
 }
 
 /// Answers a request, whatever becomes of it.
@@ -92,7 +127,25 @@ async fn handle(
         let body = read.map_err(|_| Failure::invalid("request body: it takes too long"))??;
         *call.request.body_mut() = Body::Read(body);
     }
+    assume(daemon, &mut call).await?;
+    let objects = describe(&call, route.subject)?;
+    if objects.is_empty() {
+        return Err(Failure::invalid("the request names nothing"));
+    }
+    for object in objects {
+        daemon.authorize(&call.caller, route.operation, object).await?;
+    }
     (route.handler)(call).await
+}
+
+/// Takes another tenant's part where the caller may, and asks to.
+async fn assume(daemon: &Daemon, call: &mut Call) -> Result<()> {
+    let Some(named) = call.headers().get(TENANT) else { return Ok(()) };
+    let named = named.to_str().ok().and_then(|text| text.parse::<Tenant>().ok());
+    let tenant = named.ok_or_else(|| Failure::invalid(format!("header {TENANT}: it names no tenant")))?;
+    daemon.authorize(&call.caller, "tenant.assume", Object::tenant(&tenant)).await?;
+    call.caller.tenant = tenant;
+    Ok(())
 }
 
 /// What every answer carries; the ticket goes with its last byte.

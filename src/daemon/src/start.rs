@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use casemate_engine::broker::Broker;
-use casemate_engine::{Engine, Settings};
-use casemate_spec::wire::Ask;
+use casemate_engine::{Engine, Quota, Settings, supervision};
+use casemate_spec::wire::Limits;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::arguments::Places;
-use crate::config::Config;
+use crate::authority::{Authority, Sources};
+use crate::config::{Config, TenantConfig};
 use crate::metrics::Metrics;
 use crate::router::Router;
 use crate::routes;
@@ -48,6 +49,7 @@ pub fn serve(places: &Places) -> Result<(), String> {
 async fn run(places: Places, config: Config) -> Result<(), String> {
     let tls12 = config.tls.minimum_version.as_ref().is_some_and(|version| version.get_ref() == "1.2");
     let trust = Trust::new(Material::read(&places.etc.join("tls"))?, tls12)?;
+    let authority = Authority::new(&Sources::read(&places.etc.join("policies"))?)?;
     let settings = settings(&places, &config)?;
     let channel = rustix::stdio::stdin().as_fd().try_clone_to_owned();
     let channel = channel.map_err(|error| format!("descriptor 0: {error}"))?;
@@ -62,6 +64,7 @@ async fn run(places: Places, config: Config) -> Result<(), String> {
         limits,
         config,
         trust: ArcSwap::from_pointee(trust),
+        authority: ArcSwap::from_pointee(authority),
         tls12,
         places,
         metrics: Metrics::default(),
@@ -85,7 +88,7 @@ async fn run(places: Places, config: Config) -> Result<(), String> {
 
 /// The end in good order.
 async fn end(daemon: &Daemon, keep: bool) -> Result<(), String> {
-    daemon.engine.broker.done(Ask::Farewell { keep }, &[]).await.map_err(|error| error.to_string())
+    supervision::shutdown(&daemon.engine, keep).await.map_err(|error| error.to_string())
 }
 
 fn settings(places: &Places, config: &Config) -> Result<Settings, String> {
@@ -110,7 +113,21 @@ fn settings(places: &Places, config: &Config) -> Result<Settings, String> {
         log_opts: config.log_opts.clone(),
         live_restore: config.live_restore,
         signed,
+        policy: config.policy.clone(),
+        quotas: config.tenants.iter().map(|(tenant, own)| (tenant.clone(), quota(own))).collect(),
     })
+}
+
+fn quota(own: &TenantConfig) -> Quota {
+    // A thousandth of a processor is as fine as control groups are.
+    let cpu = own.cpus.map(|cpus| (cpus * 1000.0) as u64);
+    let limits = Limits { memory: own.memory.map(|size| size.0), cpu, pids: own.pids };
+    Quota {
+        policy: own.policy.clone(),
+        containers: own.containers,
+        disk: own.disk.map(|size| size.0),
+        limits,
+    }
 }
 
 /// As many descriptors as we may have: each connection is one, and each stream of a container another.

@@ -7,6 +7,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use casemate_spec::wire::{
     Adopted, Answer, Ask, DESCRIPTORS, Host, IN_MEMFD, INLINE, LONGEST, Reply, Request, VERSION,
@@ -37,6 +38,16 @@ struct Channel {
     number: AtomicU64,
     /// Who waits for which answer; nothing once the broker is gone.
     waiting: Mutex<Option<HashMap<u64, oneshot::Sender<Answered>>>>,
+    asked: Mutex<Asked>,
+}
+
+/// How much has been asked of the broker.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Asked {
+    /// So many answers came.
+    pub answers: u64,
+    /// So long they took, together.
+    pub time: Duration,
 }
 
 /// What the broker says of itself at first.
@@ -62,6 +73,7 @@ impl Broker {
             socket: UnixDatagram::from_std(socket.into())?,
             number: AtomicU64::new(0),
             waiting: Mutex::new(Some(HashMap::new())),
+            asked: Mutex::default(),
         });
         let (farewell, gone) = oneshot::channel();
         let reader = Arc::clone(&channel);
@@ -118,8 +130,18 @@ impl Broker {
             .map_err(|error| Failure::failed(format!("request to the broker: {error}")))?;
         let (sender, answer) = oneshot::channel();
         self.0.expect(number, sender)?;
+        let begun = Instant::now();
         self.0.send(message, descriptors).await?;
-        answer.await.map_err(|_| gone())?
+        let answer = answer.await.map_err(|_| gone())?;
+        let mut asked = self.0.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.answers += 1;
+        asked.time += begun.elapsed();
+        answer
+    }
+
+    /// How much has been asked so far.
+    pub fn asked(&self) -> Asked {
+        *self.0.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

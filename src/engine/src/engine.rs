@@ -1,9 +1,10 @@
 //! Everything together.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use casemate_spec::wire::Host;
+use casemate_spec::wire::{Ask, Host, Limits, PolicyName, Tenant};
 
 use crate::broker::Broker;
 use crate::containers::Containers;
@@ -12,7 +13,7 @@ use crate::events::Events;
 use crate::files::Volumes;
 use crate::images::Images;
 use crate::supervision::Supervision;
-use crate::{Result, clock};
+use crate::{Failure, Kind, Result, clock};
 
 /// What the operator has set, as far as the engine needs it.
 #[derive(Debug, Clone, Default)]
@@ -30,11 +31,55 @@ pub struct Settings {
     /// The default of `LogConfig`: driver and options.
     pub log_driver: String,
     /// Options of the driver.
-    pub log_opts: std::collections::BTreeMap<String, String>,
+    pub log_opts: BTreeMap<String, String>,
     /// Containers run on when the daemon ends.
     pub live_restore: bool,
     /// Public keys (PEM) one of which must have signed every image that is pulled, by the image's repository prefix.
     pub signed: Vec<(String, Vec<String>)>,
+    /// The policy of containers that ask for none; none is the host's default.
+    pub policy: Option<PolicyName>,
+    /// What tenants may use.
+    pub quotas: BTreeMap<Tenant, Quota>,
+}
+
+/// What a tenant may use.
+#[derive(Debug, Clone, Default)]
+pub struct Quota {
+    /// The policy of its containers that ask for none.
+    pub policy: Option<PolicyName>,
+    /// The most containers, running or not.
+    pub containers: Option<usize>,
+    /// The most bytes in a container's own layer.
+    pub disk: Option<u64>,
+    /// Of all its containers together.
+    pub limits: Limits,
+}
+
+impl Settings {
+    /// The policy of a tenant's containers that ask for none; none is the host's default.
+    pub fn policy(&self, tenant: &Tenant) -> Option<&PolicyName> {
+        let own = self.quotas.get(tenant).and_then(|quota| quota.policy.as_ref());
+        own.or(self.policy.as_ref())
+    }
+
+    /// The most bytes in the own layer of one of a tenant's containers.
+    pub fn disk(&self, tenant: &Tenant) -> Option<u64> {
+        self.quotas.get(tenant).and_then(|quota| quota.disk)
+    }
+
+    /// Refuses one more container of a tenant that has so many.
+    ///
+    /// # Errors
+    /// The quota is used up.
+    pub fn admit(&self, tenant: &Tenant, containers: usize) -> Result<()> {
+        match self.quotas.get(tenant).and_then(|quota| quota.containers) {
+            Some(most) if containers >= most => {
+                let message = format!("quota of tenant {tenant}: it has {containers} of {most} containers");
+                Err(Failure::new(Kind::Forbidden, message))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The engine.
@@ -84,7 +129,13 @@ impl Engine {
             volumes,
             since: clock::now(),
         });
+        for (tenant, quota) in &engine.settings.quotas {
+            let (tenant, limits) = (tenant.clone(), quota.limits.clone());
+            engine.broker.done(Ask::Limit { tenant, limits }, &[]).await?;
+        }
+        crate::images::reconcile(&engine).await?;
         crate::supervision::adopt(&engine, hello.running).await?;
+        crate::containers::reconcile(&engine).await?;
         Ok(engine)
     }
 }

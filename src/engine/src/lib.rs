@@ -16,9 +16,10 @@ mod engine;
 pub mod events;
 mod failure;
 pub mod files;
+pub mod filters;
 pub mod images;
 pub mod supervision;
 
 pub use caller::Caller;
-pub use engine::{Engine, Settings};
+pub use engine::{Engine, Quota, Settings};
 pub use failure::{Failure, Kind, Result};

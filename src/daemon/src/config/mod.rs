@@ -160,6 +160,12 @@ impl Config {
                 return Err(Fault::at(server, "expected an address"));
             }
         }
+        for (tenant, own) in &self.tenants {
+            if own.cpus.is_some_and(|cpus| !(0.001..=100_000.0).contains(&cpus)) {
+                let what = format!("tenants.{tenant}.cpus: expected 0.001 to 100000");
+                return Err(Fault { span: None, what });
+            }
+        }
         self.check_pools()?;
         self.check_keys()
     }

@@ -3,8 +3,11 @@
 
 mod archive;
 mod containers;
+mod events;
 mod exec;
 mod images;
+mod info;
+mod lifecycle;
 mod networks;
 mod registry;
 mod streams;
@@ -40,6 +43,19 @@ pub struct Route {
     pub subject: Subject,
     /// The handler.
     pub handler: fn(Call) -> Answering,
+}
+
+impl Route {
+    /// A route.
+    pub const fn new(
+        method: Verb,
+        path: &'static str,
+        operation: &'static str,
+        subject: Subject,
+        handler: fn(Call) -> Answering,
+    ) -> Self {
+        Self { method, path, operation, subject, handler }
+    }
 }
 
 /// The methods of the API.
@@ -87,8 +103,11 @@ pub fn table() -> Vec<Route> {
     [
         archive::ROUTES,
         containers::ROUTES,
+        events::ROUTES,
         exec::ROUTES,
         images::ROUTES,
+        lifecycle::ROUTES,
+        info::ROUTES,
         networks::ROUTES,
         registry::ROUTES,
         streams::ROUTES,

@@ -1,37 +1,23 @@
-//! Ping, version, info, events, df.
+//! Ping, version, metrics.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
-use casemate_engine::Result;
+use casemate_engine::{Failure, Result};
 use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, HeaderName, HeaderValue, PRAGMA};
 
-use super::{API_VERSION, MIN_API_VERSION, Route, Subject, Verb};
+use super::{API_VERSION, MIN_API_VERSION, Route, Subject, Verb, architecture};
 use crate::answer::Answer;
 use crate::call::Call;
+use crate::service::Daemon;
 
 /// The routes of this file.
 pub const ROUTES: &[Route] = &[
-    Route {
-        method: Verb::Get,
-        path: "/_ping",
-        operation: "system.ping",
-        subject: Subject::Nothing,
-        handler: |call| Box::pin(ping(call)),
-    },
-    Route {
-        method: Verb::Head,
-        path: "/_ping",
-        operation: "system.ping",
-        subject: Subject::Nothing,
-        handler: |call| Box::pin(ping(call)),
-    },
-    Route {
-        method: Verb::Get,
-        path: "/version",
-        operation: "system.version",
-        subject: Subject::Nothing,
-        handler: |call| Box::pin(version(call)),
-    },
+    Route::new(Verb::Get, "/_ping", "system.ping", Subject::Nothing, |call| Box::pin(ping(call))),
+    Route::new(Verb::Head, "/_ping", "system.ping", Subject::Nothing, |call| Box::pin(ping(call))),
+    Route::new(Verb::Get, "/version", "system.version", Subject::Nothing, |call| Box::pin(version(call))),
+    Route::new(Verb::Get, "/metrics", "system.metrics", Subject::Tenant, |call| Box::pin(metrics(call))),
 ];
 
 async fn ping(call: Call) -> Result<Answer> {
@@ -54,7 +40,7 @@ async fn version(_call: Call) -> Result<Answer> {
             "Details": {
                 "ApiVersion": API_VERSION,
                 "MinAPIVersion": MIN_API_VERSION,
-                "Arch": super::architecture(),
+                "Arch": architecture(),
                 "Os": "linux",
                 "KernelVersion": kernel,
                 "Experimental": "false",
@@ -66,8 +52,16 @@ async fn version(_call: Call) -> Result<Answer> {
         "GitCommit": "",
         "GoVersion": "",
         "Os": "linux",
-        "Arch": super::architecture(),
+        "Arch": architecture(),
         "KernelVersion": kernel,
         "BuildTime": "",
     })))
+}
+
+async fn metrics(call: Call) -> Result<Answer> {
+    let daemon = call.request.extensions().get::<Arc<Daemon>>();
+    let daemon = daemon.ok_or_else(|| Failure::failed("metrics: there are none"))?;
+    let text = daemon.metrics.encode(daemon).map_err(|error| Failure::failed(format!("metrics: {error}")))?;
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(Answer::bytes(StatusCode::OK, Some(kind), text.into()))
 }

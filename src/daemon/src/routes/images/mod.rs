@@ -76,7 +76,7 @@ pub const ROUTES: &[Route] = &[
         method: Verb::Get,
         path: "/images/get",
         operation: "image.save",
-        subject: Subject::Tenant,
+        subject: Subject::Image,
         handler: |call| Box::pin(archives::save(call)),
     },
     Route {

@@ -1,0 +1,269 @@
+//! From a call to what it is about. What is not there is described all the same, as far as the call says: whether there
+//! is such a thing is told only to those who may ask.
+
+use std::collections::BTreeMap;
+
+use casemate_engine::containers::{Config, Container, HostConfig, PointKind};
+use casemate_engine::images::{Image, Reference};
+use casemate_engine::{Caller, Engine, Failure, Result};
+use casemate_spec::wire::HexId;
+use serde::Deserialize;
+
+use super::subject::Object;
+use crate::call::{Body, Call};
+use crate::routes::Subject;
+
+/// The body of `POST /containers/create`, as the handler reads it.
+#[derive(Debug, Default, Deserialize)]
+struct NewContainer {
+    #[serde(flatten)]
+    config: Config,
+    #[serde(rename = "HostConfig", default)]
+    host_config: Option<HostConfig>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct NewVolume {
+    name: Option<String>,
+    driver: Option<String>,
+    driver_opts: Option<BTreeMap<String, String>>,
+    labels: Option<BTreeMap<String, String>>,
+}
+
+/// What a call is about: one object, or several images of which each has to be allowed.
+///
+/// # Errors
+/// The body cannot be read.
+pub fn describe(call: &Call, subject: Subject) -> Result<Vec<Object>> {
+    let mut names: Vec<&str> = call.query.all("names").collect();
+    names.extend(call.captured.get("name").map(String::as_str));
+    match subject {
+        Subject::Image => Ok(names.into_iter().map(|name| image(&call.engine, &call.caller, name)).collect()),
+        _ => one(call, subject).map(|object| vec![object]),
+    }
+}
+
+fn one(call: &Call, subject: Subject) -> Result<Object> {
+    let (engine, caller) = (&*call.engine, &call.caller);
+    Ok(match subject {
+        Subject::Nothing | Subject::Tenant => Object::tenant(&caller.tenant),
+        Subject::Container => container(engine, caller, call.captured("id")),
+        Subject::Exec => match exec(engine, caller, call.captured("id")) {
+            Some(id) => container(engine, caller, id.as_str()),
+            None => no_container(caller, call.captured("id")),
+        },
+        Subject::NewContainer => {
+            let body: NewContainer = parse(call)?;
+            let host_config = body.host_config.unwrap_or_default();
+            let name = call.query.text("name").unwrap_or_default();
+            let object = Object::of("Container", name, &caller.tenant).text("name", name);
+            let object = asked(engine, caller, object, &body.config, &host_config);
+            with_image(engine, caller, object, &body.config.image)
+        }
+        Subject::Image | Subject::NewImage => image(engine, caller, &new_image(call)),
+        Subject::Volume => volume(caller, call.captured("name"), NewVolume::default()),
+        Subject::NewVolume => {
+            let body: NewVolume = parse(call)?;
+            let name = body.name.clone().unwrap_or_default();
+            volume(caller, &name, body)
+        }
+        Subject::Network => {
+            let name = call.captured("id");
+            Object::of("Network", name, &caller.tenant).text("name", name)
+        }
+    })
+}
+
+fn parse<T: for<'de> Deserialize<'de>>(call: &Call) -> Result<T> {
+    let Body::Read(bytes) = call.request.body() else {
+        return Err(Failure::failed("the body was not read before it was judged"));
+    };
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Err(Failure::invalid("invalid JSON: got EOF while reading request body"));
+    }
+    serde_json::from_slice(bytes).map_err(|error| Failure::invalid(format!("invalid JSON: {error}")))
+}
+
+/// The container of an exec, if it is the caller's.
+fn exec(engine: &Engine, caller: &Caller, exec: &str) -> Option<HexId> {
+    let found = engine.supervision.execs.find(caller, exec).ok()?;
+    Some(found.container.clone())
+}
+
+fn container(engine: &Engine, caller: &Caller, name: &str) -> Object {
+    let Ok(found) = engine.containers.find(caller, name) else { return no_container(caller, name) };
+    let object = Object::of("Container", found.id.as_str(), &caller.tenant).text("name", found.name());
+    let object = asked(engine, caller, object, &found.config, &found.host_config());
+    let object = with_image_id(engine, caller, object, &found.image, &found.config.image);
+    object.texts("binds", binds_of(&found)).texts("volumes", volumes_of(&found))
+}
+
+/// One that is not there: nothing is known of it.
+fn no_container(caller: &Caller, name: &str) -> Object {
+    let object = Object::of("Container", name, &caller.tenant).text("name", name);
+    let object =
+        ["image", "imageId", "policy", "network"].into_iter().fold(object, |all, name| all.text(name, ""));
+    let sets = ["origins", "registries", "binds", "volumes", "hostNamespaces", "capabilities", "devices"];
+    let object = sets.into_iter().fold(object, |all, name| all.texts(name, []));
+    object.numbers("ports", []).truth("privileged", false).truth("unconfined", false)
+}
+
+/// What is asked of a container.
+fn asked(engine: &Engine, caller: &Caller, object: Object, config: &Config, host: &HostConfig) -> Object {
+    let security = host.security_opt.as_deref().unwrap_or_default();
+    let option = |name: &str| {
+        let parts = security.iter().filter_map(|text| text.split_once(['=', ':']));
+        parts.filter(|(key, _)| *key == name).map(|(_, value)| value).last()
+    };
+    let runtime = host.runtime.strip_prefix("casemate-").unwrap_or(&host.runtime);
+    let runtime = Some(runtime).filter(|name| !matches!(*name, "" | "casemate"));
+    let tenants = engine.settings.policy(&caller.tenant).map(|policy| policy.as_str());
+    let policy = option("casemate.policy").or(runtime).or(tenants).unwrap_or_default();
+    let modes = [
+        ("network", &host.network_mode),
+        ("pid", &host.pid_mode),
+        ("ipc", &host.ipc_mode),
+        ("uts", &host.uts_mode),
+        ("cgroup", &host.cgroupns_mode),
+        ("user", &host.userns_mode),
+    ];
+    let hosts = modes.iter().filter(|(_, mode)| mode.as_str() == "host").map(|(name, _)| (*name).to_owned());
+    let network = host.network_mode.split(':').next().unwrap_or_default();
+    let network = if matches!(network, "" | "default") { "bridge" } else { network };
+    let published = host.port_bindings.iter().flat_map(|ports| ports.values().flatten().flatten());
+    let devices = host.devices.iter().flatten().map(|device| device.path_on_host.clone());
+    let rules = host.device_cgroup_rules.iter().flatten().cloned();
+    let (binds, volumes) = sources(engine, caller, host);
+    object
+        .text("policy", policy)
+        .text("network", network)
+        .texts("hostNamespaces", hosts)
+        .texts("binds", binds)
+        .texts("volumes", volumes)
+        .texts("capabilities", host.cap_add.iter().flatten().cloned())
+        .texts("devices", devices.chain(rules))
+        .numbers("ports", published.filter_map(|port| port.host_port.split('-').next()?.parse().ok()))
+        .truth("privileged", host.privileged)
+        .truth("unconfined", option("seccomp") == Some("unconfined"))
+        .labels(config.labels())
+}
+
+/// Paths of the host's, and volumes, that are asked for in any of the ways there are.
+fn sources(engine: &Engine, caller: &Caller, host: &HostConfig) -> (Vec<String>, Vec<String>) {
+    let short = host.binds.iter().flatten().filter_map(|bind| bind.split_once(':'));
+    let (mut binds, mut volumes): (Vec<String>, Vec<String>) =
+        short.map(|(source, _)| source.to_owned()).partition(|source| source.starts_with('/'));
+    for mount in host.mounts.iter().flatten() {
+        match mount.kind.as_str() {
+            "volume" => {
+                volumes.push(mount.source.clone());
+                let options =
+                    mount.volume_options.as_ref().and_then(|options| options.driver_config.as_ref());
+                // A volume made on the way, which stands for a place of the host.
+                let options = options.and_then(|driver| driver.options.as_ref());
+                binds.extend(options.into_iter().flatten().map(|(name, value)| format!("{name}={value}")));
+            }
+            "tmpfs" => {}
+            _ => binds.push(mount.source.clone()),
+        }
+    }
+    for lender in host.volumes_from.iter().flatten() {
+        let name = lender.split(':').next().unwrap_or_default();
+        if let Ok(found) = engine.containers.find(caller, name) {
+            binds.extend(binds_of(&found));
+            volumes.extend(volumes_of(&found));
+        }
+    }
+    (binds, volumes)
+}
+
+fn binds_of(container: &Container) -> Vec<String> {
+    let source = |kind: &PointKind| match kind {
+        PointKind::Bind { source, .. } => Some(source.clone()),
+        _ => None,
+    };
+    container.mounts.iter().filter_map(|mount| source(&mount.kind)).collect()
+}
+
+fn volumes_of(container: &Container) -> Vec<String> {
+    let name = |kind: &PointKind| match kind {
+        PointKind::Volume { name, .. } => Some(name.clone()),
+        _ => None,
+    };
+    container.mounts.iter().filter_map(|mount| name(&mount.kind)).collect()
+}
+
+fn with_image(engine: &Engine, caller: &Caller, object: Object, asked: &str) -> Object {
+    match engine.images.find(caller, asked) {
+        Ok(image) => with_image_id(engine, caller, object, &image.id, asked),
+        Err(_) => object
+            .text("image", normal(asked))
+            .text("imageId", "")
+            .texts("origins", [])
+            .texts("registries", []),
+    }
+}
+
+fn with_image_id(engine: &Engine, caller: &Caller, object: Object, id: &HexId, asked: &str) -> Object {
+    let origins = origins(engine, caller, id);
+    object
+        .text("image", normal(asked))
+        .text("imageId", format!("sha256:{id}"))
+        .texts("registries", origins.iter().map(|origin| origin.domain.clone()))
+        .texts("origins", origins.iter().map(Reference::repository))
+}
+
+fn image(engine: &Engine, caller: &Caller, name: &str) -> Object {
+    let found = engine.images.find(caller, name).ok();
+    let id = found.as_ref().map(|image| format!("sha256:{}", image.id)).unwrap_or_default();
+    let reference = Reference::parse(name).ok().map(Reference::or_latest);
+    let origins = found.as_ref().map(|image| origins(engine, caller, &image.id)).unwrap_or_default();
+    let labels = |image: &Image| image.config.config.labels.clone().unwrap_or_default();
+    Object::of("Image", name, &caller.tenant)
+        .text("name", normal(name))
+        .text("id", id)
+        .text("registry", reference.as_ref().map(|name| name.domain.clone()).unwrap_or_default())
+        .text("repository", reference.as_ref().map(Reference::repository).unwrap_or_default())
+        .texts("registries", origins.iter().map(|origin| origin.domain.clone()))
+        .texts("origins", origins.iter().map(Reference::repository))
+        .labels(found.as_deref().map(labels).unwrap_or_default())
+}
+
+/// Where an image came from: only pulling and pushing give it a name with a digest.
+fn origins(engine: &Engine, caller: &Caller, id: &HexId) -> Vec<Reference> {
+    let names = engine.images.names(&caller.tenant, id);
+    names.into_iter().filter(|name| name.digest.is_some()).collect()
+}
+
+/// A name with Docker's defaults; text that is none stays as it is.
+fn normal(name: &str) -> String {
+    match Reference::parse(name).map(Reference::or_latest) {
+        Ok(reference) => match (&reference.tag, &reference.digest) {
+            (_, Some(digest)) => format!("{}@sha256:{digest}", reference.repository()),
+            (Some(tag), None) => format!("{}:{tag}", reference.repository()),
+            (None, None) => reference.repository(),
+        },
+        Err(_) => name.to_owned(),
+    }
+}
+
+/// `fromImage` with its tag or digest, or the name that an import gets.
+fn new_image(call: &Call) -> String {
+    let query = &call.query;
+    let name = query.text("fromImage").or_else(|| query.text("repo")).unwrap_or_default();
+    match query.text("tag") {
+        Some(digest) if digest.contains(':') => format!("{name}@{digest}"),
+        Some(tag) if !name.is_empty() => format!("{name}:{tag}"),
+        _ => name.to_owned(),
+    }
+}
+
+fn volume(caller: &Caller, name: &str, body: NewVolume) -> Object {
+    let options = body.driver_opts.unwrap_or_default();
+    Object::of("Volume", name, &caller.tenant)
+        .text("name", name)
+        .text("driver", body.driver.filter(|driver| !driver.is_empty()).unwrap_or_else(|| "local".to_owned()))
+        .texts("options", options.into_iter().map(|(name, value)| format!("{name}={value}")))
+        .labels(body.labels.unwrap_or_default())
+}
