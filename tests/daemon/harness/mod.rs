@@ -1,0 +1,14 @@
+//! What every test of the daemon begins with.
+
+mod alone;
+mod channel;
+mod client;
+mod pki;
+mod programs;
+mod scratch;
+mod world;
+
+pub use alone::Alone;
+pub use client::{Client, Reply};
+pub use pki::{Authority, Certificate, Shape};
+pub use world::{ADMIN, IMAGE, World};

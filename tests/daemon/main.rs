@@ -1,0 +1,19 @@
+//! The daemon, as clients see it: the real docker command and raw connections over mutual TLS. One file an area.
+//!
+//! Two harnesses. [`World`] is everything: broker, daemon, shims, containers, with a data root of its own. [`Alone`] is
+//! the daemon by itself, the test at the broker's end of the channel: what it is told there is what a test looks at,
+//! and what it may do over the network is tried without a container.
+
+mod access;
+mod create;
+mod exec;
+mod harness;
+mod health;
+mod images;
+mod logs;
+mod registry;
+mod restart;
+mod run;
+mod streams;
+
+pub use harness::{Alone, Authority, Certificate, Client, Reply, Shape, World};
