@@ -99,6 +99,8 @@ fn missed(field: &str, was: &str, is: &str, asked: &HostConfig) -> Option<String
             let lost: Vec<&str> = lost.collect();
             (!lost.is_empty()).then(|| format!("--cap-add is not granted: {}", lost.join(" ")))
         }
+        // What it has not asked for it is not told of: the host's ids are everybody's where nothing is said.
+        "linux.namespaces" if was == "the host's ids" && asked.userns_mode != "host" => None,
         "linux.namespaces" if was.starts_with("the host's") => Some(format!("{was}: {is} instead")),
         "linux.resources.memory.swap" => {
             let by_name = asked.memory_swap != 0 && asked.memory_swap != asked.memory.saturating_mul(2);
@@ -122,7 +124,10 @@ fn missed(field: &str, was: &str, is: &str, asked: &HostConfig) -> Option<String
                 .any(|limit| name.eq_ignore_ascii_case(&format!("RLIMIT_{}", limit.name)));
             by_name.then(|| format!("ulimit {name} {was}: {is} instead"))
         }
-        _ if field.starts_with("linux.sysctl") => Some(format!("{field} {was}: {is} instead")),
+        _ if field.starts_with("linux.sysctl") => {
+            let named = asked.sysctls.iter().flatten().any(|(name, _)| field.contains(name.as_str()));
+            named.then(|| format!("{field} {was}: {is} instead"))
+        }
         _ if field.starts_with("linux.devices") => Some(format!("device {was}: {is}")),
         _ if field.starts_with("mounts[") && is.split(',').any(|word| word == "ro") => {
             Some(format!("{field} {was}: read-only instead"))
