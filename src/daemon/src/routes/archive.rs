@@ -1,4 +1,4 @@
-//! Files in and out of containers: archive, changes, export.
+//! Files in and out of containers: archive, changes, export, commit.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -7,6 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use casemate_engine::containers::Container;
 use casemate_engine::files::archive::{self, CopyIn};
+use casemate_engine::files::{self, CommitAsked};
+use casemate_engine::images::Reference;
 use casemate_engine::{Failure, Result};
 use casemate_spec::wire::PathStat;
 use futures_util::TryStreamExt as _;
@@ -14,7 +16,7 @@ use http_body_util::BodyExt as _;
 use hyper::StatusCode;
 use hyper::header::{HeaderName, HeaderValue};
 use rustix::pipe::{PipeFlags, pipe_with};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::unix::pipe::Sender;
 
@@ -58,6 +60,13 @@ pub const ROUTES: &[Route] = &[
         operation: "container.export",
         subject: Subject::Container,
         handler: |call| Box::pin(export(call)),
+    },
+    Route {
+        method: Verb::Post,
+        path: "/commit",
+        operation: "container.commit",
+        subject: Subject::Container,
+        handler: |call| Box::pin(commit(call)),
     },
 ];
 
@@ -104,6 +113,31 @@ async fn export(call: Call) -> Result<Answer> {
     let container = container(&call)?;
     let output = archive::export(&call.engine, &container).await?;
     Ok(Answer::stream("application/octet-stream", output.pieces()))
+}
+
+async fn commit(mut call: Call) -> Result<Answer> {
+    let config: Option<Map<String, Value>> = call.json_or_default().await?;
+    let name = call.query.text("container").ok_or_else(|| Failure::invalid("container cannot be empty"))?;
+    let container = call.engine.containers.find(&call.caller, name)?;
+    let reference = call.query.text("repo").map(Reference::parse).transpose()?;
+    let reference = match (reference, call.query.text("tag")) {
+        (Some(reference), Some(tag)) => Some(reference.with_tag(tag)?),
+        (reference, _) => reference,
+    };
+    if reference.as_ref().is_some_and(|reference| reference.digest.is_some()) {
+        return Err(Failure::invalid("cannot commit to digest reference"));
+    }
+    let text = |name: &str| call.query.text(name).unwrap_or_default().to_owned();
+    let asked = CommitAsked {
+        reference,
+        comment: text("comment"),
+        author: text("author"),
+        changes: call.query.all("changes").map(str::to_owned).collect(),
+        config: config.unwrap_or_default(),
+        pause: call.query.flag_or("pause", true),
+    };
+    let image = files::commit(&call.engine, &call.caller, &container, asked).await?;
+    Ok(Answer::json(StatusCode::CREATED, &json!({ "Id": image.name() })))
 }
 
 fn container(call: &Call) -> Result<Arc<Container>> {

@@ -16,8 +16,8 @@ use crate::containers::{Container, PointKind};
 use crate::supervision::tell;
 use crate::{Engine, Failure, Kind, Result};
 
-/// What the runtime mounts over in every container; its mount points are no change of the container's.
-const RUNTIME: [&str; 10] = [
+/// What the runtime mounts over in every container, or where the policy keeps the root read-only; its mount points are no change of the container's.
+const RUNTIME: [&str; 14] = [
     "/.dockerenv",
     "/dev",
     "/dev/console",
@@ -28,6 +28,10 @@ const RUNTIME: [&str; 10] = [
     "/etc/hosts",
     "/etc/resolv.conf",
     "/proc",
+    "/run",
+    "/sys",
+    "/tmp",
+    "/var/tmp",
 ];
 
 /// What is at a place.
