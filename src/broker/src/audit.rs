@@ -9,9 +9,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+pub use casemate_spec::wire::Entry;
 use casemate_spec::{Error, Result};
 use rustix::fs::{Mode, OFlags};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 /// What stands before the first line there is.
@@ -20,42 +21,8 @@ pub const NOTHING: &str = "00000000000000000000000000000000000000000000000000000
 const LARGEST: u64 = 16 << 20;
 /// So many older files are kept.
 const KEPT: u32 = 64;
-/// No text in a line is longer; one of the daemon's could be.
-const TEXT: usize = 4 << 10;
 /// No line is: six texts, each byte of which may take six when written, and names.
 const LINE: u64 = 256 << 10;
-
-/// What is told: an event's name and its fields, in this order.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
-    event: &'static str,
-    fields: Vec<(&'static str, Value)>,
-}
-
-impl Entry {
-    /// Of an event.
-    pub fn new(event: &'static str) -> Self {
-        Self { event, fields: Vec::new() }
-    }
-
-    /// With one more text; a long one loses its end.
-    #[must_use]
-    pub fn text(mut self, name: &'static str, text: &str) -> Self {
-        let mut end = TEXT.min(text.len());
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        self.fields.push((name, Value::from(text.get(..end).unwrap_or_default())));
-        self
-    }
-
-    /// With one more number.
-    #[must_use]
-    pub fn number(mut self, name: &'static str, number: i64) -> Self {
-        self.fields.push((name, Value::from(number)));
-        self
-    }
-}
 
 /// The log.
 #[derive(Debug)]
@@ -150,7 +117,8 @@ impl Audit {
             self.rotate()?;
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-        let (line, hash) = line(self.sequence + 1, u64::try_from(now).unwrap_or(0), &self.previous, entry);
+        let (line, hash) =
+            entry.line(self.sequence + 1, u64::try_from(now).unwrap_or(0), &self.previous, digest);
         let failed = |error: std::io::Error| Error::io("audit.log", &error);
         if let Err(error) = self.log.write_all(line.as_bytes()) {
             self.log.set_len(self.length).map_err(failed)?;
@@ -188,20 +156,6 @@ impl Audit {
     }
 }
 
-/// One line, and its digest: of all its bytes up to `,"hash"`.
-fn line(sequence: u64, time: u64, previous: &str, entry: &Entry) -> (String, String) {
-    let mut text = format!(
-        "{{\"seq\":{sequence},\"time\":{time},\"prev\":\"{previous}\",\"event\":{}",
-        json!(entry.event)
-    );
-    for (name, value) in &entry.fields {
-        text.push_str(&format!(",{}:{value}", json!(name)));
-    }
-    let hash = hexadecimal(&Sha256::digest(text.as_bytes()));
-    text.push_str(&format!(",\"hash\":\"{hash}\"}}\n"));
-    (text, hash)
-}
-
 /// The sequence number and the digest that a line claims.
 fn end_of(line: &[u8]) -> Option<(u64, String)> {
     let fields: Map<String, Value> = serde_json::from_slice(line).ok()?;
@@ -213,8 +167,8 @@ fn end_of_head(head: &str) -> Option<(u64, String)> {
     Some((sequence.parse().ok()?, Some(hash.to_owned()).filter(|hash| hash.len() == 64)?))
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+fn digest(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn open(directory: &OwnedFd, name: &str) -> Result<File> {
@@ -226,6 +180,7 @@ fn open(directory: &OwnedFd, name: &str) -> Result<File> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
     use std::path::{Path, PathBuf};
 
     use super::*;
@@ -261,7 +216,7 @@ mod tests {
         text.lines().all(|line| {
             let (bytes, _) = line.rsplit_once(",\"hash\":\"").expect("a hash");
             let value: Value = serde_json::from_str(line).expect("JSON");
-            let good = value["hash"] == hexadecimal(&Sha256::digest(bytes.as_bytes()))
+            let good = value["hash"] == digest(bytes)
                 && previous.as_ref().is_none_or(|previous| value["prev"] == previous.as_str());
             previous = value["hash"].as_str().map(str::to_owned);
             good
@@ -301,8 +256,8 @@ mod tests {
 
     #[test]
     fn a_text_of_a_stranger_has_an_end() {
-        let entry = Entry::new("a").text("x", &"ä".repeat(TEXT));
-        let (line, _) = line(1, 0, NOTHING, &entry);
-        assert!(line.len() < TEXT + 400);
+        let entry = Entry::new("a").text("x", &"ä".repeat(1 << 20));
+        let (line, _) = entry.line(1, 0, NOTHING, digest);
+        assert!(line.len() < 5000);
     }
 }

@@ -20,7 +20,7 @@ use crate::containers::{Container, Stage};
 use crate::daemon::Daemon;
 use crate::packet::{self, Incoming, Outgoing};
 use crate::places::Places;
-use crate::refusal::{of_error, of_runtime, refuse};
+use crate::refusal::{of_error, refuse};
 use crate::start::Birth;
 use crate::{host, say};
 
@@ -407,7 +407,7 @@ impl Broker {
     /// Runs the runtime about a container, and answers by how it ended.
     pub(crate) fn run_for(&mut self, asker: Asker, command: Command, then: impl FnOnce(&mut Self) + 'static) {
         self.run(command, Listen::Errors, Duration::from_secs(60), move |broker, ended| {
-            let done = if ended.code == 0 { Ok(()) } else { Err(of_runtime(&ended)) };
+            let done = if ended.code == 0 { Ok(()) } else { Err(ended.refusal()) };
             if done.is_ok() {
                 then(broker);
             }

@@ -7,6 +7,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use casemate_spec::wire::Refusal;
 use casemate_spec::{Error, Result};
 use rustix::io::{DupFlags, Errno};
 use rustix::pipe::PipeFlags;
@@ -36,6 +37,13 @@ pub struct Ended {
     pub code: i32,
     /// What it said last.
     pub said: String,
+}
+
+impl Ended {
+    /// Why the runtime failed.
+    pub fn refusal(&self) -> Refusal {
+        Refusal::of_runtime(self.code, &self.said)
+    }
 }
 
 /// What is listened to.

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use casemate_spec::wire::{Exited, HexId, Refusal, RefusalKind, Tenant};
+use casemate_spec::wire::{Exited, HexId, Refusal, RefusalKind, Tenant, When};
 use serde::{Deserialize, Serialize};
 
 use crate::child::{Identity, Running};
 use crate::refusal::refuse;
-use crate::verbs::When;
 
 /// A container with a place in the store.
 #[derive(Debug)]

@@ -11,11 +11,11 @@ use rustix::process::Signal;
 
 use crate::audit::Entry;
 use crate::broker::Broker;
-use crate::bundle::{Program, StoreDocument};
 use crate::child::{Listen, Running};
 use crate::containers::Stage;
 use crate::places::ROOT;
 use crate::tree;
+use casemate_spec::wire::{Program, StoreDocument};
 
 /// signal(7)
 const SIGHUP: u32 = 1;

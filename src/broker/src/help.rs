@@ -9,13 +9,13 @@ use casemate_spec::wire::{Ask, HexId, MountKind, Refusal, RefusalKind, Root, Tas
 use casemate_spec::{Error, Result};
 
 use crate::broker::{Asker, Broker, Parked, refused};
-use crate::bundle::{Program, StoreDocument};
 use crate::child::{Ended, Listen, Running};
 use crate::containers::Stage;
 use crate::packet::in_memory;
 use crate::places::STORE;
-use crate::refusal::{of_runtime, refuse};
+use crate::refusal::refuse;
 use crate::tree;
+use casemate_spec::wire::{Program, StoreDocument};
 
 /// A layer from a slow registry is read as fast as it comes.
 const PATIENCE: Duration = Duration::from_secs(4 * 3600);
@@ -334,5 +334,5 @@ fn reads(task: &Task) -> bool {
 }
 
 fn outcome(ended: &Ended) -> Result<(), Refusal> {
-    if ended.code == 0 { Ok(()) } else { Err(Refusal { kind: RefusalKind::Failed, ..of_runtime(ended) }) }
+    if ended.code == 0 { Ok(()) } else { Err(Refusal { kind: RefusalKind::Failed, ..ended.refusal() }) }
 }

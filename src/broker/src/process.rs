@@ -8,9 +8,9 @@ use rustix::net::RecvFlags;
 
 use crate::audit::Entry;
 use crate::broker::{Asker, Broker};
-use crate::child::{Ended, Identity, Listen};
+use crate::child::{Identity, Listen};
 use crate::containers::{Kept, Process, Shim, Stage};
-use crate::refusal::{of_runtime, refuse};
+use crate::refusal::refuse;
 use crate::start::{PATIENCE, kept_name, shim_name};
 use crate::tree;
 
@@ -31,7 +31,7 @@ impl Broker {
         match outcome {
             Some(Outcome::Started { pid }) => self.started(key, pid),
             Some(Outcome::Failed { message: said, code }) => {
-                self.birth_failed(id, exec, of_runtime(&Ended { code, said }));
+                self.birth_failed(id, exec, Refusal::of_runtime(code, &said));
             }
             None => self.birth_failed(
                 id,
@@ -158,7 +158,7 @@ impl Broker {
         self.run(delete, Listen::Errors, PATIENCE, move |broker, ended| {
             if ended.code != 0 {
                 broker.set_stage(&id, None, Stage::Ended(exited));
-                return broker.answer(&asker, Err(of_runtime(&ended)));
+                return broker.answer(&asker, Err(ended.refusal()));
             }
             broker.forget(&id, None);
             broker.answer(&asker, Ok((Answer::Exited(exited), Vec::new())));

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
 use casemate_spec::wire::{
-    Answer, Ask, Audited, HexId, Limits, Refusal, RefusalKind, Request, Tenant, VERSION,
+    Answer, Ask, Audited, HexId, Limits, Refusal, RefusalKind, Request, Tenant, VERSION, When,
 };
 use serde_json::json;
 
@@ -13,7 +13,7 @@ use crate::broker::{Asker, Broker, Parked, refused};
 use crate::containers::Stage;
 use crate::packet::in_memory;
 use crate::refusal::refuse;
-use crate::verbs::{self, When};
+use crate::verbs;
 
 /// So many questions may be unanswered.
 const UNANSWERED: usize = 256;
@@ -29,8 +29,8 @@ impl Broker {
             Ok(request) => request,
             Err((number, refusal)) => return self.answer_done(&asker(number), Err(refusal)),
         };
-        let verb = verbs::verb(&ask);
-        let asker = Asker { verb: verb.name, audited: verb.audited, about: about(&ask), ..asker(number) };
+        let verb = ask.verb();
+        let asker = Asker { verb: verb.name, audited: verb.audited, about: ask.about(), ..asker(number) };
         let refusal = |kind, text: &str| Err(refuse(kind, text));
         let admitted = match &ask {
             Ask::Hello { .. } if greeted => refusal(RefusalKind::Invalid, "it was said already"),
@@ -50,7 +50,7 @@ impl Broker {
         if let Some(id) = self.must_wait(&ask) {
             return self.parked.push(Parked { id, asker: asker.clone(), ask, descriptors });
         }
-        let admitted = self.admits(&ask, verbs::verb(&ask).when);
+        let admitted = self.admits(&ask, ask.verb().when);
         match admitted.and_then(|()| self.perform(ask, descriptors, asker)) {
             Ok(Some(answer)) => self.answer(asker, Ok(answer)),
             Ok(None) => {}
@@ -62,7 +62,7 @@ impl Broker {
         if when == When::Any {
             return Ok(());
         }
-        let id = container_of(ask).ok_or_else(|| refuse(RefusalKind::Invalid, "no container is named"))?;
+        let id = ask.container().ok_or_else(|| refuse(RefusalKind::Invalid, "no container is named"))?;
         let unknown =
             || refuse(RefusalKind::NotFound, format!("container {}: it has no place here", id.short()));
         self.containers.get(id).ok_or_else(unknown)?.admits(when)
@@ -188,7 +188,7 @@ impl Broker {
         // Statistics go on for as long as somebody reads them.
         let patience = std::time::Duration::from_secs(365 * 86_400);
         self.run(command, crate::child::Listen::Errors, patience, move |broker, ended| {
-            let done = if ended.code == 0 { Ok(()) } else { Err(crate::refusal::of_runtime(&ended)) };
+            let done = if ended.code == 0 { Ok(()) } else { Err(ended.refusal()) };
             broker.answer_done(&asker, done);
         });
         Ok(None)
@@ -237,42 +237,6 @@ impl Broker {
 
 fn later(result: Result<(), Refusal>) -> Result<Option<(Answer, Vec<OwnedFd>)>, Refusal> {
     result.map(|()| None)
-}
-
-fn container_of(ask: &Ask) -> Option<&HexId> {
-    match ask {
-        Ask::Start { id, .. } | Ask::Exec { id, .. } | Ask::Connect { id, .. } | Ask::Signal { id, .. } => {
-            Some(id)
-        }
-        Ask::Pause { id } | Ask::Resume { id } | Ask::Update { id, .. } | Ask::Release { id } => Some(id),
-        Ask::Stats { id, .. } | Ask::Processes { id, .. } | Ask::RemoveContainer { id } => Some(id),
-        Ask::MakeContainer { id, .. } | Ask::Check { id, .. } => Some(id),
-        _ => None,
-    }
-}
-
-/// What the audit log is told of a request beside its verb.
-fn about(ask: &Ask) -> Vec<(&'static str, String)> {
-    let mut about: Vec<(&'static str, String)> = Vec::new();
-    about.extend(container_of(ask).map(|id| ("id", id.to_string())));
-    match ask {
-        Ask::Start { container, .. } => {
-            about.push(("tenant", container.tenant.to_string()));
-            about.extend(container.policy.as_ref().map(|policy| ("policy", policy.to_string())));
-        }
-        Ask::Exec { exec, .. } => about.push(("exec", exec.to_string())),
-        Ask::Signal { signal, .. } => about.push(("signal", signal.to_string())),
-        Ask::MakeContainer { tenant, .. } | Ask::Limit { tenant, .. } => {
-            about.push(("tenant", tenant.to_string()))
-        }
-        Ask::KeepLayer { layer, .. } | Ask::DropLayer { layer } => about.push(("layer", layer.to_string())),
-        Ask::Unpack { staging } => about.push(("staging", staging.to_string())),
-        Ask::MakeVolume { volume, .. } | Ask::RemoveVolume { volume } => {
-            about.push(("volume", volume.to_string()))
-        }
-        _ => {}
-    }
-    about
 }
 
 fn said_entry(said: &Audited) -> Entry {

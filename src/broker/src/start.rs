@@ -19,12 +19,13 @@ use rustix::net::{
 
 use crate::audit::Entry;
 use crate::broker::{Asker, Broker, refused};
-use crate::bundle::{StoreDocument, command};
+use crate::bundle::command;
 use crate::child::{Listen, Running};
 use crate::containers::{Kept, Stage};
 use crate::places::{ROOT, SHIMS, STORE};
-use crate::refusal::{of_runtime, refuse};
+use crate::refusal::refuse;
 use crate::tree;
+use casemate_spec::wire::StoreDocument;
 
 /// How long the runtime may take to start a process.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -78,7 +79,7 @@ impl Broker {
             }
             let judged = match ended.code {
                 0 | 3 => Ok((Answer::Judged { report: ended.said }, Vec::new())),
-                _ => Err(of_runtime(&ended)),
+                _ => Err(ended.refusal()),
             };
             broker.answer(&asker, judged);
         });
@@ -147,7 +148,7 @@ impl Broker {
                     _ => broker.not_launched(&launch, refuse(RefusalKind::Failed, ended.said)),
                 }),
                 3 => broker.not_launched(&launch, refuse(RefusalKind::Denied, ended.said)),
-                _ => broker.not_launched(&launch, of_runtime(&ended)),
+                _ => broker.not_launched(&launch, ended.refusal()),
             });
         });
     }

@@ -1,87 +1,12 @@
-//! The closed table: each verb, when it is accepted, and the descriptors that must come with it.
-//!
-//! Whoever asks is taken for hostile. What is refused here has had no effect.
+//! What can be refused without looking at anything but the request and its descriptors. Whoever asks is taken for
+//! hostile; what is refused here has had no effect.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use casemate_spec::wire::{Ask, Refusal, RefusalKind, Request, Task};
+use casemate_spec::wire::{Refusal, RefusalKind, Request, Wants};
 use rustix::fs::{FileType, OFlags};
 
 use crate::refusal::refuse;
-
-/// What a descriptor must be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wants {
-    /// Bytes to be had: a file, a pipe, a socket, /dev/null.
-    Source,
-    /// A place for bytes: the same.
-    Sink,
-    /// A pipe to write to.
-    Pipe,
-}
-
-/// Where a container has to be for a verb.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum When {
-    /// Nothing is asked of a container.
-    Any,
-    /// The container's place must exist, and nothing run in it.
-    Still,
-    /// Its first process runs, and is not frozen.
-    Running,
-    /// Its first process runs, frozen or not.
-    Alive,
-    /// Its first process has run.
-    Started,
-}
-
-/// One verb.
-#[derive(Debug)]
-pub struct Verb {
-    /// For the audit log.
-    pub name: &'static str,
-    /// Whether it changes something, and so is audited.
-    pub audited: bool,
-    /// When it is accepted.
-    pub when: When,
-    /// What goes along.
-    pub wants: &'static [Wants],
-}
-
-/// The table.
-pub fn verb(ask: &Ask) -> Verb {
-    use Wants::{Pipe, Sink, Source};
-    let row = |name, audited, when, wants| Verb { name, audited, when, wants };
-    match ask {
-        Ask::Hello { .. } => row("hello", false, When::Any, &[]),
-        Ask::List => row("list", false, When::Any, &[]),
-        Ask::Unpack { .. } => row("layer.unpack", true, When::Any, &[Source, Pipe]),
-        Ask::KeepLayer { .. } => row("layer.keep", true, When::Any, &[]),
-        Ask::DropLayer { .. } => row("layer.drop", true, When::Any, &[]),
-        Ask::DropStaging { .. } => row("staging.drop", false, When::Any, &[]),
-        Ask::MakeContainer { .. } => row("container.make", true, When::Any, &[]),
-        Ask::RemoveContainer { .. } => row("container.remove", true, When::Any, &[]),
-        Ask::Check { .. } => row("container.check", false, When::Any, &[]),
-        Ask::Start { .. } => row("container.start", true, When::Still, &[]),
-        Ask::Exec { .. } => row("container.exec", true, When::Running, &[]),
-        Ask::Connect { .. } => row("container.connect", false, When::Alive, &[]),
-        Ask::Signal { .. } => row("container.signal", true, When::Alive, &[]),
-        Ask::Pause { .. } => row("container.pause", true, When::Running, &[]),
-        Ask::Resume { .. } => row("container.resume", true, When::Alive, &[]),
-        Ask::Update { .. } => row("container.update", true, When::Alive, &[]),
-        Ask::Release { .. } => row("container.release", true, When::Started, &[]),
-        Ask::Stats { .. } => row("container.stats", false, When::Alive, &[Pipe]),
-        Ask::Processes { .. } => row("container.processes", false, When::Alive, &[Pipe]),
-        Ask::Help { task: Task::CopyIn { .. }, .. } => row("files.copy-in", true, When::Any, &[Source, Pipe]),
-        Ask::Help { task: Task::CopyUp { .. }, .. } => row("files.copy-up", true, When::Any, &[Source, Pipe]),
-        Ask::Help { .. } => row("files.read", false, When::Any, &[Sink, Pipe]),
-        Ask::MakeVolume { .. } => row("volume.make", true, When::Any, &[]),
-        Ask::RemoveVolume { .. } => row("volume.remove", true, When::Any, &[]),
-        Ask::Limit { .. } => row("tenant.limit", true, When::Any, &[]),
-        Ask::Audit(_) => row("audit", false, When::Any, &[]),
-        Ask::Farewell { .. } => row("farewell", true, When::Any, &[]),
-    }
-}
 
 /// Reads a request and checks whatever can be checked without looking at the host: what the fuzzer plays with.
 ///

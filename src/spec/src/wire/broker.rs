@@ -110,7 +110,7 @@ pub enum Ask {
         /// Its standard streams.
         streams: Streams,
     },
-    /// One more connection to a shim that runs. Answer: [`Answer::Connected`] with it.
+    /// One more connection to a shim that runs. Answer: [`Answer::Connected`] with it; it does not block (`O_NONBLOCK`).
     Connect {
         /// Which container.
         id: HexId,
@@ -150,14 +150,15 @@ pub enum Ask {
         id: HexId,
     },
     /// Statistics of its control groups, one JSON document a line in the form of `runtime events`. Descriptor: the
-    /// pipe to write to; its closing ends them.
+    /// pipe to write to; its closing ends them. Answer: [`Answer::Done`] when they have ended.
     Stats {
         /// Which.
         id: HexId,
         /// Once, or every so many seconds.
         every: Option<u16>,
     },
-    /// The processes of a container as ps(1) shows them. Descriptor: the pipe to write to.
+    /// The processes of a container as ps(1) shows them. Descriptor: the pipe to write to. Answer: [`Answer::Done`] after
+    /// the last of them.
     Processes {
         /// Which.
         id: HexId,

@@ -4,17 +4,23 @@
 //! message is one packet of a `SOCK_SEQPACKET` socket (unix(7)), JSON, with descriptors beside it; one longer than
 //! [`INLINE`] travels in a sealed memfd whose descriptor comes first, behind a packet of the single byte [`IN_MEMFD`].
 
+mod audit;
 mod bounds;
 mod broker;
+mod bundle;
 mod config;
 mod container;
 mod name;
+mod refusal;
 mod shim;
 mod task;
+mod verb;
 
+pub use audit::Entry;
 pub use broker::{
     Adopted, Answer, Ask, Audited, Exited, Host, Limits, Refusal, RefusalKind, Reply, Request, Stored,
 };
+pub use bundle::{Program, StoreDocument};
 pub use config::{Places, Written, all_capabilities};
 pub use container::{
     Bind, Container, Files, Mount, MountKind, NamespaceOf, Namespaces, Propagation, Root, Streams, View,
@@ -22,6 +28,7 @@ pub use container::{
 pub use name::{HexId, PolicyName, Tenant};
 pub use shim::{Frame, LogOrder, Order, Outcome, PACKET};
 pub use task::{Change, ChangeKind, PathStat, Task, TaskFailure, TaskOrder, TaskReply, UserEntry};
+pub use verb::{Verb, Wants, When};
 
 /// The version of this vocabulary. Both sides come from one build; a difference is an error, not a negotiation.
 pub const VERSION: u32 = 1;

@@ -55,7 +55,8 @@ pub enum Task {
         /// Everything becomes this user's and group's; none keeps the owners that the archive names.
         owner: Option<(u32, u32)>,
     },
-    /// Copies a directory's content, owners and modes to `/target`, if that is empty: the first use of a volume.
+    /// Copies a directory's content, owners and modes to `/target`, if that is empty: the first use of a volume. The
+    /// view is [`super::View::Container`]; the volume that is mounted at `path` there is the target, and not in the view.
     /// Reply: [`TaskReply::Done`].
     CopyUp {
         /// The directory of the view; one that is not there is as good.
