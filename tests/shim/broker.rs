@@ -1,8 +1,8 @@
 //! The broker's part: starts a shim with an order and descriptors, and speaks with it as the daemon does.
 
-use std::io::{IoSlice, Write as _};
+use std::io::IoSlice;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -74,6 +74,16 @@ pub struct Shim {
 impl Shim {
     /// Starts one, and gives the first connection.
     pub fn start(bundle: &Bundle, runtime: Vec<String>, streams: Streams) -> (Self, Connection) {
+        Self::start_by(Command::new(program()), bundle, runtime, streams)
+    }
+
+    /// Starts one by a command that becomes it.
+    pub fn start_by(
+        mut command: Command,
+        bundle: &Bundle,
+        runtime: Vec<String>,
+        streams: Streams,
+    ) -> (Self, Connection) {
         let place = bundle.dir().join("shim");
         let log = log_dir(bundle);
         for dir in [&place, &log] {
@@ -98,7 +108,7 @@ impl Shim {
         }
         tell(control.as_fd(), &serde_json::to_vec(&order).unwrap(), &rights);
         let errors = std::fs::File::options().append(true).create(true).open(bundle.dir().join("errors"));
-        let child = Command::new(program())
+        let child = command
             .stdin(theirs)
             .stderr(errors.unwrap())
             // By this the bundle finds whatever is left of it.

@@ -1,7 +1,6 @@
 //! `docker-init`: the other role of the same program, in a container's first place.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 
 use casemate_spec::wire::{Frame, Streams};
 use casemate_tests::{Bundle, Output, json, ours};

@@ -5,6 +5,7 @@ mod broker;
 mod confinement;
 mod ends;
 mod init;
+mod journal;
 mod log;
 mod start;
 mod streams;

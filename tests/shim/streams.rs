@@ -202,6 +202,8 @@ fn connections_come_and_go_and_are_bounded() {
     for _ in 0..300 {
         assert!(matches!(shim.connect().take(), Taken::Running(_)));
     }
+    // The last one's end may not have been seen yet.
+    std::thread::sleep(Duration::from_millis(50));
     let many: Vec<_> = (0..100).map(|_| shim.connect()).collect();
     let (mut admitted, mut refused) = (Vec::new(), 0);
     for connection in many {
@@ -239,5 +241,31 @@ fn a_peer_that_talks_nonsense_is_dropped_alone() {
     }
     first.send(&Frame::Stdin(b"still here\n"));
     assert_eq!(first.rest().stdout, b"still here\n");
+    shim.wait();
+}
+
+#[test]
+fn much_output_takes_little_memory() {
+    let bundle = Bundle::new(&ours());
+    let script = "yes 'forty characters and a line end, to be sure' | head -c 30000000; head -c 5000000 /dev/urandom; read x";
+    let streams = Streams { stdin_once: true, log: json_file(), ..open() };
+    let (mut shim, connection, _) = Shim::started(&bundle, stand_in(script), streams);
+    let slow = shim.connect();
+    slow.take();
+    let mut seen = 0;
+    while seen < 35_000_000 {
+        if let Taken::Stdout(bytes) = connection.take() {
+            seen += bytes.len();
+        }
+        while slow.has_something(Duration::ZERO) {
+            slow.take();
+        }
+    }
+    // Pages of the program's own file are dirty for a while after it was built: they are nobody's private memory.
+    let rollup = shim.proc("smaps_rollup");
+    let kib = rollup.lines().find_map(|line| line.strip_prefix("Anonymous:")?.strip_suffix("kB")).unwrap();
+    assert!(kib.trim().parse::<u32>().unwrap() < 1024, "{rollup}");
+    connection.send(&Frame::CloseStdin);
+    connection.rest();
     shim.wait();
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use casemate_spec::wire::{Frame, Streams};
 use casemate_tests::{Bundle, json, ours};
 
-use crate::broker::{Connection, Shim, Taken, json_file, log_text, plain, runtime};
+use crate::broker::{Connection, Shim, Taken, json_file, log_text, runtime};
 
 fn start(script: &str) -> (Bundle, Shim, Connection) {
     let mut bundle = Bundle::sh(&ours(), script);

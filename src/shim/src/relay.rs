@@ -195,6 +195,7 @@ impl Relay {
             }
             Due::Listener => {
                 self.connections.sweep();
+                // One at a time: the ends of those before it are seen in between.
                 self.accept();
             }
             Due::Output(stream) => self.carry(stream),
@@ -242,10 +243,11 @@ impl Relay {
         }
     }
 
-    fn accept(&mut self) {
-        while let Ok(socket) = accept_with(&self.listener, SocketFlags::CLOEXEC) {
-            self.admit(socket);
-        }
+    fn accept(&mut self) -> bool {
+        let socket = accept_with(&self.listener, SocketFlags::CLOEXEC);
+        let came = socket.is_ok();
+        socket.into_iter().for_each(|socket| self.admit(socket));
+        came
     }
 
     fn admit(&mut self, socket: OwnedFd) {
@@ -336,7 +338,7 @@ impl Relay {
         self.connections.send(&packet);
         ended.last = Some(packet);
         // Those who have knocked already learn it too.
-        self.accept();
+        while self.accept() {}
         written
     }
 }
