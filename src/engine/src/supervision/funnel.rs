@@ -1,6 +1,6 @@
 //! Pipes through which the broker's programs answer at length.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd as _;
 
 use casemate_spec::wire::Ask;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -20,17 +20,17 @@ pub struct Funnel {
 }
 
 impl Funnel {
-    /// Asks the broker, with a pipe behind `before`.
+    /// Asks the broker, with a pipe.
     ///
     /// # Errors
     /// There is no pipe to be had.
-    pub fn ask(broker: &Broker, ask: Ask, before: Vec<OwnedFd>) -> Result<Self> {
+    pub fn ask(broker: &Broker, ask: Ask) -> Result<Self> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(std::io::Error::from)?;
         rustix::io::ioctl_fionbio(&read, true).map_err(std::io::Error::from)?;
         let broker = broker.clone();
         let asked = tokio::spawn(async move {
-            let all: Vec<_> = before.iter().chain([&write]).map(AsFd::as_fd).collect();
-            broker.done(ask, &all).await
+            // Held until the answer: what is written before is not lost to a writer that comes late.
+            broker.done(ask, &[write.as_fd()]).await
         });
         Ok(Self { reader: Receiver::from_owned_fd(read)?, asked })
     }

@@ -38,7 +38,7 @@ pub async fn top(engine: &Engine, container: &Container, options: &str) -> Resul
     let options: Vec<String> = options.split_whitespace().map(str::to_owned).collect();
     let options = if options.is_empty() { vec!["-ef".to_owned()] } else { options };
     let ask = Ask::Processes { id: container.id.clone(), options };
-    let listing = Funnel::ask(&engine.broker, ask, Vec::new())?.whole(LONGEST).await?;
+    let listing = Funnel::ask(&engine.broker, ask)?.whole(LONGEST).await?;
     Ok(parse(&String::from_utf8_lossy(&listing)))
 }
 

@@ -3,17 +3,12 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use casemate_spec::wire::{Ask, Task, TaskReply, UserEntry, View};
+use casemate_spec::wire::{Task, TaskReply, UserEntry, View};
 use oci_spec::runtime::{Capability, Process, User};
-use rustix::fs::{Mode, OFlags};
 
 use super::Asked;
 use crate::containers::{self, Container};
-use crate::supervision::funnel::Funnel;
-use crate::{Engine, Failure, Result};
-
-/// A reply of the helper's is never longer.
-const LONGEST: usize = 64 << 10;
+use crate::{Engine, Failure, Result, files};
 
 /// What is to be run.
 ///
@@ -62,12 +57,10 @@ async fn who(engine: &Arc<Engine>, container: &Arc<Container>, user: &str) -> Re
     let root = containers::wire(engine, container)?.0.root;
     let view = View::Container { id: container.id.clone(), root, mounts: Vec::new() };
     let task = Task::User { user: user.to_owned(), groups: Vec::new() };
-    let nothing = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
-    let nothing = nothing.map_err(std::io::Error::from)?;
-    let reply = Funnel::ask(&engine.broker, Ask::Help { view, task }, vec![nothing])?.whole(LONGEST).await?;
-    match serde_json::from_slice(&reply) {
-        Ok(TaskReply::User(entry)) => Ok(entry),
-        Ok(TaskReply::Failed(failure)) => Err(Failure::invalid(failure.message)),
+    // Asked anew each time: the container's own files may say something else by now.
+    match files::help(engine, view, task, None).await? {
+        TaskReply::User(entry) => Ok(entry),
+        TaskReply::Failed(failure) => Err(Failure::invalid(failure.message)),
         _ => Err(Failure::failed("the helper for files answered something else")),
     }
 }

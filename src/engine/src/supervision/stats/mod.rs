@@ -99,7 +99,7 @@ impl Watch {
             return Err(super::not_running(&self.container));
         }
         let ask = Ask::Stats { id: self.container.id.clone(), every: None };
-        let document = Funnel::ask(&self.engine.broker, ask, Vec::new())?.whole(LONGEST).await?;
+        let document = Funnel::ask(&self.engine.broker, ask)?.whole(LONGEST).await?;
         read(&document)
     }
 
@@ -123,7 +123,7 @@ impl Watch {
                 }
             }
             let ask = Ask::Stats { id: self.container.id.clone(), every: Some(1) };
-            match Funnel::ask(&self.engine.broker, ask, Vec::new()) {
+            match Funnel::ask(&self.engine.broker, ask) {
                 Ok(funnel) => self.lines = Some(BufReader::new(funnel.reader).lines()),
                 Err(_) => return None,
             }
