@@ -14,7 +14,7 @@ use hyper::{Request, Response, StatusCode};
 use crate::answer::{Answer, Content};
 use crate::arguments::Places;
 use crate::authority::{Authority, Object, Sources, describe};
-use crate::call::{Body, Call, LARGEST_JSON};
+use crate::call::{Body, Call, LARGEST_JSON, Query};
 use crate::config::{Config, Limits};
 use crate::metrics::Metrics;
 use crate::router::{self, Found, Router};
@@ -115,8 +115,8 @@ async fn handle(
     let Some(Found { route, captured }) = daemon.router.find(request.method(), path) else {
         return Err(Failure::not_found("page not found"));
     };
-    *operation = route.operation;
     let query = router::query(request.uri().query().unwrap_or_default());
+    *operation = meant(route.operation, &query);
     let mut request = request.map(Body::Streamed);
     request.extensions_mut().insert(ticket.clone());
     request.extensions_mut().insert(Arc::clone(daemon));
@@ -132,10 +132,22 @@ async fn handle(
     if objects.is_empty() {
         return Err(Failure::invalid("the request names nothing"));
     }
+    // One path, two operations: an image of anybody's making is more than one of a registry's.
+    if route.operation == "image.pull" && call.query.text("fromImage").is_none() {
+        *operation = "image.import";
+    }
     for object in objects {
-        daemon.authorize(&call.caller, route.operation, object).await?;
+        daemon.authorize(&call.caller, operation, object).await?;
     }
     (route.handler)(call).await
+}
+
+/// The operation that is meant where one path has two: `fromSrc` makes an import of a pull.
+fn meant(operation: &'static str, query: &Query) -> &'static str {
+    match operation {
+        "image.pull" if query.text("fromImage").is_none() => "image.import",
+        other => other,
+    }
 }
 
 /// Takes another tenant's part where the caller may, and asks to.

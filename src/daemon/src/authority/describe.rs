@@ -12,15 +12,7 @@ use serde::Deserialize;
 use super::subject::Object;
 use crate::call::{Body, Call};
 use crate::routes::Subject;
-
-/// The body of `POST /containers/create`, as the handler reads it.
-#[derive(Debug, Default, Deserialize)]
-struct NewContainer {
-    #[serde(flatten)]
-    config: Config,
-    #[serde(rename = "HostConfig", default)]
-    host_config: Option<HostConfig>,
-}
+use crate::routes::containers::NewContainer;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -48,6 +40,10 @@ fn one(call: &Call, subject: Subject) -> Result<Object> {
     let (engine, caller) = (&*call.engine, &call.caller);
     Ok(match subject {
         Subject::Nothing | Subject::Tenant => Object::tenant(&caller.tenant),
+        // A commit names its container in the query.
+        Subject::Container if !call.captured.contains_key("id") => {
+            container(engine, caller, call.query.text("container").unwrap_or_default())
+        }
         Subject::Container => container(engine, caller, call.captured("id")),
         Subject::Exec => match exec(engine, caller, call.captured("id")) {
             Some(id) => container(engine, caller, id.as_str()),
@@ -62,11 +58,14 @@ fn one(call: &Call, subject: Subject) -> Result<Object> {
             with_image(engine, caller, object, &body.config.image)
         }
         Subject::Image | Subject::NewImage => image(engine, caller, &new_image(call)),
-        Subject::Volume => volume(caller, call.captured("name"), NewVolume::default()),
+        Subject::Volume => match engine.volumes.find(caller, call.captured("name")) {
+            Ok(found) => volume(caller, &found.name, None, &found.options, &found.labels),
+            Err(_) => volume(caller, call.captured("name"), None, &BTreeMap::new(), &BTreeMap::new()),
+        },
         Subject::NewVolume => {
             let body: NewVolume = parse(call)?;
-            let name = body.name.clone().unwrap_or_default();
-            volume(caller, &name, body)
+            let (options, labels) = (body.driver_opts.unwrap_or_default(), body.labels.unwrap_or_default());
+            volume(caller, &body.name.unwrap_or_default(), body.driver, &options, &labels)
         }
         Subject::Network => {
             let name = call.captured("id");
@@ -160,9 +159,9 @@ fn sources(engine: &Engine, caller: &Caller, host: &HostConfig) -> (Vec<String>,
                 volumes.push(mount.source.clone());
                 let options =
                     mount.volume_options.as_ref().and_then(|options| options.driver_config.as_ref());
-                // A volume made on the way, which stands for a place of the host.
+                // A volume made on the way.
                 let options = options.and_then(|driver| driver.options.as_ref());
-                binds.extend(options.into_iter().flatten().map(|(name, value)| format!("{name}={value}")));
+                binds.extend(options.and_then(host_place));
             }
             "tmpfs" => {}
             _ => binds.push(mount.source.clone()),
@@ -259,11 +258,25 @@ fn new_image(call: &Call) -> String {
     }
 }
 
-fn volume(caller: &Caller, name: &str, body: NewVolume) -> Object {
-    let options = body.driver_opts.unwrap_or_default();
+fn volume(
+    caller: &Caller,
+    name: &str,
+    driver: Option<String>,
+    options: &BTreeMap<String, String>,
+    labels: &BTreeMap<String, String>,
+) -> Object {
+    let driver = driver.filter(|driver| !driver.is_empty()).unwrap_or_else(|| "local".to_owned());
     Object::of("Volume", name, &caller.tenant)
         .text("name", name)
-        .text("driver", body.driver.filter(|driver| !driver.is_empty()).unwrap_or_else(|| "local".to_owned()))
-        .texts("options", options.into_iter().map(|(name, value)| format!("{name}={value}")))
-        .labels(body.labels.unwrap_or_default())
+        .text("driver", driver)
+        .texts("options", options.iter().map(|(name, value)| format!("{name}={value}")))
+        .texts("binds", host_place(options))
+        .labels(labels.clone())
+}
+
+/// What of the host a volume's options stand for, if it is anything but memory.
+fn host_place(options: &BTreeMap<String, String>) -> Option<String> {
+    let memory = options.get("type").is_some_and(|kind| kind == "tmpfs");
+    let device = || options.get("device").cloned().unwrap_or_else(|| "?".to_owned());
+    (!memory && !options.is_empty()).then(device)
 }

@@ -2,7 +2,7 @@
 //! authorization has allowed the operation on its subject; what belongs to another tenant does not exist for it.
 
 mod archive;
-mod containers;
+pub mod containers;
 mod events;
 mod exec;
 mod images;
@@ -13,6 +13,7 @@ mod registry;
 mod streams;
 mod system;
 mod unsupported;
+mod usage;
 mod volumes;
 
 use std::pin::Pin;
@@ -113,6 +114,7 @@ pub fn table() -> Vec<Route> {
         streams::ROUTES,
         system::ROUTES,
         unsupported::ROUTES,
+        usage::ROUTES,
         volumes::ROUTES,
     ]
     .concat()

@@ -50,6 +50,8 @@ pub const ROUTES: &[Route] = &[
     swarm(Verb::Get, "/configs/{id}"),
     swarm(Verb::Delete, "/configs/{id}"),
     swarm(Verb::Post, "/configs/{id}/update"),
+    // Volumes of a cluster alone can be changed.
+    swarm(Verb::Put, "/volumes/{name}"),
     Route::new(Verb::Get, "/plugins", "plugin.list", Subject::Tenant, |_| {
         Box::pin(async { Ok(Answer::ok(&json!([]))) })
     }),
