@@ -159,15 +159,28 @@ impl Rig {
             }
         }
         self.ask(Ask::Farewell { keep: false }).0.expect("farewell");
+        self.hang_up();
+        assert!(self.broker.wait().expect("wait").success());
+        let instance = instance(&self.dir.join("data"));
+        assert!(!Path::new("/run/casemate").join(&instance).exists(), "the instance's place is left");
+        for hierarchy in names(Path::new("/sys/fs/cgroup")) {
+            let group = Path::new("/sys/fs/cgroup").join(hierarchy).join(format!("casemate-{instance}"));
+            assert!(!group.exists(), "{} is left", group.display());
+        }
+    }
+
+    /// Closes the channel.
+    pub fn hang_up(&mut self) {
+        self.socket = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .expect("a pair")
+            .0;
     }
 }
 
 impl Drop for Rig {
     fn drop(&mut self) {
-        // Its standard input's other end is closed: it goes by itself.
-        self.socket = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-            .expect("a pair")
-            .0;
+        // It goes by itself.
+        self.hang_up();
         let until = Instant::now() + Duration::from_secs(10);
         while self.broker.try_wait().expect("wait").is_none() {
             if Instant::now() > until {
@@ -185,7 +198,8 @@ impl Drop for Rig {
                 .status()
                 .ok();
         }
-        fs::remove_dir_all(Path::new("/run/casemate").join(&instance)).ok();
+        let run = Path::new("/run/casemate").join(&instance);
+        fs::remove_dir_all(run).ok();
         if std::thread::panicking() {
             eprintln!("left for you: {}", self.dir.display());
         } else {

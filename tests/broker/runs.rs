@@ -153,3 +153,67 @@ fn a_restart_finds_what_runs() {
     rig.ask(Ask::Signal { id: one.clone(), signal: 9, all: false }).0.expect("signalled");
     rig.end();
 }
+
+#[test]
+fn what_runs_is_measured_listed_and_limited() {
+    let mut rig = Rig::greeted();
+    let (one, volume) = (id('1'), id('3'));
+    rig.ask(ask(json!({ "makeVolume": { "volume": volume, "tenant": "t" } }))).0.expect("made");
+    rig.ask(ask(
+        json!({ "limit": { "tenant": "t", "limits": { "memory": 512 << 20, "cpu": 1500, "pids": 500 } } }),
+    ))
+    .0
+    .expect("limited");
+    rig.ask(make(&one)).0.expect("made");
+    let mount = json!({ "destination": "/data", "readOnly": false,
+        "kind": { "volume": { "volume": volume, "subpath": null } } });
+    let asked =
+        start_of(&one, &["sh", "-c", "echo kept > /data/file; ls -l /proc/1/exe; sleep 1000"], |start| {
+            start["container"]["mounts"] = json!([mount]);
+            start["container"]["init"] = json!(true);
+        });
+    rig.ask(asked).0.expect("started");
+    let written = |rig: &mut Rig, verb: Value| {
+        let (output, theirs) = rustix::pipe::pipe().expect("a pipe");
+        rig.ask_with(ask(verb), &[theirs.as_fd()]).0.expect("written");
+        drop(theirs);
+        let mut text = String::new();
+        File::from(output).read_to_string(&mut text).expect("read");
+        text
+    };
+    let stats = written(&mut rig, json!({ "stats": { "id": one, "every": null } }));
+    let stats: Value = serde_json::from_str(&stats).expect("a document");
+    assert_eq!(stats["type"], "stats");
+    let processes = written(&mut rig, json!({ "processes": { "id": one, "options": ["-eo", "pid,args"] } }));
+    assert!(processes.contains("docker-init") && processes.contains("sleep 1000"), "{processes}");
+    rig.ask(ask(json!({ "update": { "id": one, "resources": { "pids": { "limit": 50 } } } })))
+        .0
+        .expect("updated");
+    let busy = rig.ask(ask(json!({ "removeVolume": { "volume": volume } }))).0;
+    assert!(matches!(busy, Err(refusal) if refusal.kind == RefusalKind::Conflict));
+    assert_eq!(
+        std::fs::read(rig.store("volumes").join(volume.as_str()).join("_data/file")).expect("kept"),
+        b"kept\n"
+    );
+    rig.ask(Ask::Signal { id: one.clone(), signal: 9, all: true }).0.expect("signalled");
+    rig.end();
+}
+
+#[test]
+fn a_terminal_and_a_log_are_the_shims() {
+    let mut rig = Rig::greeted();
+    let one = id('1');
+    rig.ask(make(&one)).0.expect("made");
+    let asked = start_of(&one, &["sh", "-c", "stty size; echo said"], |start| {
+        start["streams"] = json!({ "tty": true, "size": [33, 99], "stdin": true, "stdinOnce": false,
+            "log": { "jsonFile": { "max_size": 0, "max_files": 1 } } });
+    });
+    let (answer, mut descriptors) = rig.ask(asked);
+    assert!(answer.is_ok(), "{answer:?}");
+    let (text, _) = crate::rig::Process { socket: descriptors.remove(0), pid: 0 }.wait();
+    assert_eq!(text, "33 99\r\nsaid\r\n");
+    let log = std::fs::read_to_string(rig.dir.join("data/logs").join(one.as_str()).join("json.log"))
+        .expect("a log");
+    assert!(log.contains("said"), "{log}");
+    rig.end();
+}

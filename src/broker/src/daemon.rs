@@ -229,6 +229,11 @@ impl Broker {
             }
         }
         self.tell(&Entry::new("broker.ended").text("version", env!("CARGO_PKG_VERSION")));
+        if self.containers.values().all(|container| matches!(container.stage, Stage::Still))
+            && let Err(error) = self.places.leave()
+        {
+            crate::say(&error);
+        }
     }
 
     /// At the beginning and the end there is nobody who could wait for us: a child may be waited for.

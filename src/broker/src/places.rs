@@ -128,6 +128,15 @@ impl Places {
         Ok(places)
     }
 
+    /// Nothing runs, and nothing is left of the instance.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn leave(&self) -> Result<()> {
+        let (_, runs) = root(Path::new("/run/casemate"), 0o755)?;
+        tree::remove(runs, &self.instance)
+    }
+
     /// A path of the store's, for the runtime.
     pub fn stored(&self, kind: &str, id: &HexId) -> PathBuf {
         self.data.join("store").join(kind).join(id.as_str())
@@ -178,6 +187,10 @@ fn lock(run: &OwnedFd) -> Result<OwnedFd> {
     let lock = open("lock")?;
     rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
         .map_err(|_| Error::new("data root", "another broker has it").hint("casemate down stops it"))?;
+    // One that has just left took its place along.
+    if rustix::fs::fstat(&lock).is_ok_and(|stat| stat.st_nlink == 0) {
+        return Err(Error::new("data root", "another broker is leaving it").hint("start this program again"));
+    }
     let mut pid = File::from(open("broker.pid")?);
     let written = pid.set_len(0).and_then(|()| writeln!(pid, "{}", std::process::id()));
     written.map_err(|error| Error::io("broker.pid", &error))?;

@@ -119,8 +119,8 @@ impl Broker {
                 self.printed(asker, &words, descriptors)
             }
             Ask::Processes { id, options } => {
-                let words = ["ps", id.as_str(), "--"].into_iter().chain(options.iter().map(String::as_str));
-                let words: Vec<&str> = words.filter(|word| !options.is_empty() || *word != "--").collect();
+                let words = ["ps", id.as_str()].into_iter().chain(options.iter().map(String::as_str));
+                let words: Vec<&str> = words.collect();
                 self.printed(asker, &words, descriptors)
             }
             Ask::Help { view, task } => later(self.help(asker, view, task, descriptors)),
