@@ -1,5 +1,6 @@
 //! Images of one host: named, listed, looked at, saved, loaded, removed.
 
+use casemate_spec::wire::{DAEMON, STORE_IDS};
 use casemate_tests::Value;
 
 use super::World;
@@ -220,6 +221,8 @@ fn a_crash_leaves_images_whole() {
     // What no record names is garbage of a crash.
     let stray = world.data().join("daemon/blobs/sha256").join("0".repeat(64));
     std::fs::write(&stray, b"half").expect("write");
+    let daemon = Some(STORE_IDS + DAEMON);
+    std::os::unix::fs::chown(&stray, daemon, daemon).expect("give it to the daemon");
     world.crash_daemon();
     assert_eq!(inspected(&world, IMAGE), before);
     assert!(!stray.exists());

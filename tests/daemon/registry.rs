@@ -1,6 +1,7 @@
 //! Registries: Debian's, on this host, with and without credentials.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -121,6 +122,7 @@ fn pushed_and_pulled_is_the_same() {
         .client("casemate://default/root?groups=admin")
         .fetch(&format!("/v1.51/distribution/{one}/json"));
     assert_eq!(distribution.json()["Descriptor"]["digest"], Value::from(digest(&pushed)));
+    drop(registry);
     world.stop();
 }
 
@@ -147,6 +149,7 @@ fn what_is_not_there_is_told_in_dockers_words() {
         "onnection refused",
     ]);
     world.docker(["search", &registry.name("bb")]).run().fails_saying(&["cannot be searched"]);
+    drop(registry);
     world.stop();
 }
 
@@ -175,6 +178,7 @@ fn credentials_are_asked_for_and_used() {
     world.ok(&["push", &name]);
     world.ok(&["rmi", "-f", IMAGE, &name]);
     world.ok(&["pull", &name]);
+    drop(registry);
     world.stop();
 }
 
@@ -204,5 +208,100 @@ fn a_pull_that_is_broken_off_leaves_nothing() {
             == (0, 0, 0, 0)
     });
     world.docker(["image", "inspect", &name]).run().fails_saying(&["No such image"]);
+    drop(registry);
+    world.stop();
+}
+
+/// One request to the registry; the answer's head.
+fn ask(registry: &Registry, method: &str, target: &str, kind: &str, body: &[u8]) -> String {
+    let mut stream = std::net::TcpStream::connect(&registry.address).expect("connect");
+    let address = &registry.address;
+    let head = format!(
+        "{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: {kind}\r\n\
+         Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)).expect("send");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("answer");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Puts a blob; its digest.
+fn put_blob(world: &World, registry: &Registry, body: &[u8]) -> String {
+    let file = world.dir().join("blob");
+    fs::write(&file, body).expect("write");
+    let sum = world.outside("sha256sum").arg(&file).run().ok().text();
+    let digest = format!("sha256:{}", sum.split_whitespace().next().expect("a digest"));
+    let begun = ask(registry, "POST", "/v2/t/bb/blobs/uploads/", "text/plain", b"");
+    let location = begun.lines().find_map(|line| line.strip_prefix("Location: ")).expect("a location");
+    let target = location.split(&registry.address).last().expect("a path");
+    let done = ask(registry, "PUT", &format!("{target}&digest={digest}"), "application/octet-stream", body);
+    assert!(done.contains(" 201 "), "{done}");
+    digest
+}
+
+/// Signs an image as cosign does.
+fn sign(world: &World, registry: &Registry, image: &str, key: &Path) {
+    let statement = serde_json::json!({ "critical": {
+        "identity": { "docker-reference": "t/bb" }, "image": { "docker-manifest-digest": image },
+        "type": "cosign container image signature" }, "optional": null })
+    .to_string();
+    let file = world.dir().join("statement");
+    fs::write(&file, &statement).expect("write");
+    let signature = world.dir().join("signature");
+    let openssl = world.outside("openssl").args(["dgst", "-sha256", "-sign"]).arg(key);
+    openssl.arg("-out").arg(&signature).arg(&file).run().ok();
+    let signature = world.outside("base64").arg("-w0").arg(&signature).run().ok().text();
+    let layer = put_blob(world, registry, statement.as_bytes());
+    let config = put_blob(world, registry, b"{}");
+    let manifest = serde_json::json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": { "mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2 },
+        "layers": [{ "mediaType": "application/vnd.dev.cosign.simplesigning.v1+json", "digest": layer,
+            "size": statement.len(), "annotations": { "dev.cosignproject.cosign/signature": signature } }]
+    });
+    let target = format!("/v2/t/bb/manifests/{}.sig", image.replace(':', "-"));
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    let done = ask(registry, "PUT", &target, kind, manifest.to_string().as_bytes());
+    assert!(done.contains(" 201 "), "{done}");
+}
+
+#[test]
+fn what_must_be_signed_is_pulled_only_when_it_is() {
+    let folder = PathBuf::from(format!("/tmp/cmt-registry-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("folder");
+    let registry = Registry::start(&folder, None);
+    let config = format!("[[signatures]]\nimages = \"{}\"\nkeys = [\"cosign.pub\"]\n", registry.name("t"));
+    let key = |name: &str| {
+        let file = folder.join(name);
+        let mut openssl = Command::new("openssl");
+        openssl.args(["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out"]).arg(&file);
+        assert!(openssl.status().expect("openssl").success());
+        file
+    };
+    let (ours, theirs) = (key("ours"), key("theirs"));
+    let world = World::prepared(&config, |etc| {
+        let mut openssl = Command::new("openssl");
+        openssl.args(["ec", "-pubout", "-in"]).arg(&ours).arg("-out").arg(etc.join("cosign.pub"));
+        assert!(openssl.output().expect("openssl").status.success());
+    });
+    world.import();
+    let (name, free) = (registry.name("t/bb:1"), registry.name("u/bb:1"));
+    for name in [&name, &free] {
+        world.ok(&["tag", IMAGE, name]);
+    }
+    let pushed = digest(&world.ok(&["push", &name]));
+    world.ok(&["push", &free]);
+    world.ok(&["rmi", "-f", IMAGE, &name, &free]);
+    let unsigned = format!("must be signed, and is not trusted: there is no signature of {pushed}");
+    world.docker(["pull", &name]).run().fails_saying(&[&unsigned]);
+    sign(&world, &registry, &pushed, &theirs);
+    world.docker(["pull", &name]).run().fails_saying(&["no key of the operator's has signed"]);
+    sign(&world, &registry, &pushed, &ours);
+    world.ok(&["pull", &name]);
+    world.ok(&["pull", &free]);
+    drop(registry);
+    fs::remove_dir_all(&folder).expect("remove");
     world.stop();
 }

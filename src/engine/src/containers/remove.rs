@@ -1,14 +1,18 @@
 //! `docker rm`, `docker container prune`, and what a crash left half removed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use casemate_spec::wire::{Answer, Ask};
 
 use super::{Container, PointKind, Status, inspect, record, set_state};
 use crate::files::volumes;
 use crate::filters::Filters;
+use crate::supervision::Condition;
 use crate::{Caller, Engine, Failure, Kind, Result, clock, supervision};
 
+/// How long what was killed has to be gone.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// The filters of `prune`.
 pub const PRUNE_FILTERS: [&str; 3] = ["label", "label!", "until"];
 
@@ -29,9 +33,8 @@ pub async fn remove(
 
 async fn whole(engine: &Arc<Engine>, container: &Arc<Container>, volumes: bool, force: bool) -> Result<()> {
     mark(engine, container, force)?;
-    if force && let Err(failure) = supervision::end(engine, container).await {
-        set_state(engine, container, |state| state.status = Status::Dead)?;
-        return Err(failure);
+    if force {
+        end(engine, container).await?;
     }
     let turn = supervision::hold(engine, container).await;
     // What ends with `--rm` is removed by its end, too: whoever comes first.
@@ -53,8 +56,21 @@ async fn whole(engine: &Arc<Engine>, container: &Arc<Container>, volumes: bool, 
     if volumes || container.host_config().auto_remove {
         drop_volumes(engine, container).await;
     }
+    // Layers that only this container still had.
+    crate::images::sweep(engine).await;
     supervision::tell(engine, container, "destroy", &[]);
     supervision::removed(engine, container);
+    Ok(())
+}
+
+/// Kills it, and waits until it is known to have ended. The turn that follows is had once its end is dealt with.
+async fn end(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<()> {
+    supervision::end(engine, container).await?;
+    let ended = supervision::wait(engine, container, Condition::NotRunning);
+    if tokio::time::timeout(PATIENCE, ended).await.is_err() {
+        let message = format!("could not kill container {}: it is still there", container.id);
+        return Err(Failure::failed(message));
+    }
     Ok(())
 }
 

@@ -27,6 +27,8 @@ const MOST_IMAGES: usize = 1_000;
 /// The longest name in an archive, in bytes.
 const LONGEST_NAME: usize = 4096;
 
+/// Of names and records before an entry, in bytes.
+const LONGEST_HEADER: u64 = 64 << 10;
 /// Links that lead to links.
 const LINKS: usize = 16;
 
@@ -98,29 +100,36 @@ pub async fn load(
     Ok(())
 }
 
-/// Takes an archive apart.
+/// Takes an archive apart. The crate's own reading of long names and extended headers is left out: it takes them into
+/// memory at whatever length they have.
 fn read(blobs: &Blobs, from: impl Read) -> Result<Files> {
     let broken = |error: io::Error| Failure::invalid(format!("archive: {error}"));
     let mut archive = tar::Archive::new(from);
     let mut files = Files::default();
-    for (number, entry) in archive.entries().map_err(broken)?.enumerate() {
+    let mut ahead = Ahead::default();
+    for (number, entry) in archive.entries().map_err(broken)?.raw(true).enumerate() {
         let mut entry = entry.map_err(broken)?;
         if number >= MOST_ENTRIES {
             return Err(Failure::invalid(format!("archive: more than {MOST_ENTRIES} entries")));
         }
-        let Some(name) = clean(&entry.path_bytes()) else { continue };
-        match entry.header().entry_type() {
+        let kind = entry.header().entry_type();
+        if ahead.take(kind, &mut entry)? {
+            continue;
+        }
+        let Ahead { path, link } = std::mem::take(&mut ahead);
+        let header = entry.header();
+        let link = link.or_else(|| header.link_name_bytes().map(|link| link.to_vec())).unwrap_or_default();
+        let Some(name) = clean(&path.unwrap_or_else(|| header.path_bytes().to_vec())) else { continue };
+        match kind {
             tar::EntryType::Regular | tar::EntryType::Continuous => {
                 let mut draft = blobs.draft()?;
                 io::copy(&mut entry, &mut draft).map_err(broken)?;
                 files.drafts.insert(name, draft);
             }
             tar::EntryType::Symlink | tar::EntryType::Link => {
-                let target = entry.link_name_bytes().unwrap_or_default();
                 let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
-                let hard = entry.header().entry_type() == tar::EntryType::Link;
-                let from = if hard { String::new() } else { format!("{folder}/") };
-                if let Some(target) = clean(&[from.as_bytes(), &target].concat()) {
+                let from = if kind == tar::EntryType::Link { String::new() } else { format!("{folder}/") };
+                if let Some(target) = clean(&[from.as_bytes(), &link].concat()) {
                     files.links.insert(name, target);
                 }
             }
@@ -129,6 +138,61 @@ fn read(blobs: &Blobs, from: impl Read) -> Result<Files> {
     }
     files.check()?;
     Ok(files)
+}
+
+/// What headers before an entry say of it.
+#[derive(Debug, Default)]
+struct Ahead {
+    path: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+}
+
+impl Ahead {
+    /// Reads such a header, if this is one.
+    fn take(&mut self, kind: tar::EntryType, entry: &mut impl Read) -> Result<bool> {
+        let mut bytes = Vec::new();
+        let mut read = || -> Result<()> {
+            entry.take(LONGEST_HEADER + 1).read_to_end(&mut bytes)?;
+            if bytes.len() as u64 > LONGEST_HEADER {
+                return Err(Failure::invalid(format!(
+                    "archive: a header of more than {LONGEST_HEADER} bytes"
+                )));
+            }
+            Ok(())
+        };
+        let text = |bytes: Vec<u8>| bytes.into_iter().take_while(|byte| *byte != 0).collect();
+        match kind {
+            tar::EntryType::GNULongName => {
+                read()?;
+                self.path = Some(text(bytes));
+            }
+            tar::EntryType::GNULongLink => {
+                read()?;
+                self.link = Some(text(bytes));
+            }
+            tar::EntryType::XHeader => {
+                read()?;
+                self.extended(&bytes)?;
+            }
+            tar::EntryType::XGlobalHeader => {}
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Records of PAX: `LENGTH NAME=VALUE\n`.
+    fn extended(&mut self, bytes: &[u8]) -> Result<()> {
+        for record in tar::PaxExtensions::new(bytes) {
+            let record = record.map_err(|error| Failure::invalid(format!("archive: {error}")))?;
+            match record.key_bytes() {
+                b"path" => self.path = Some(record.value_bytes().to_vec()),
+                b"linkpath" => self.link = Some(record.value_bytes().to_vec()),
+                b"size" => return Err(Failure::unsupported("archive: a file of more than 8 GiB")),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A name without dots and doubled slashes; none where it leads out.

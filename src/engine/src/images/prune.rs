@@ -31,7 +31,7 @@ pub async fn prune(engine: &Arc<Engine>, caller: &Caller, filters: &Filters) -> 
     for image in engine.images.all(&caller.tenant) {
         let names = engine.images.names(&caller.tenant, &image.id);
         let tagged = names.iter().any(|name| name.tag.is_some());
-        let wanted = !(dangling && tagged)
+        let wanted = (!dangling || !tagged)
             && !used.contains(&image.id)
             && until.is_none_or(|until| image.config.created_at() <= until)
             && filters.labels(image.config.config.labels.as_ref());

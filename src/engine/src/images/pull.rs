@@ -87,7 +87,10 @@ async fn one(
     let id = manifest.config.hex()?;
     let known = engine.images.shelf().image(&caller.tenant, &id).cloned();
     let image = match known {
-        Some(image) => image,
+        Some(image) => {
+            fits(&image.config, reference, platform)?;
+            image
+        }
         None => {
             let mut fetching = Fetching::new(engine, &caller.tenant);
             let record = fetching.fetch(registry, &manifest, bytes, (reference, platform), progress).await?;
@@ -263,6 +266,11 @@ fn check(
         let message = format!("image operating system {:?} cannot be used on this platform", config.os);
         return Err(Failure::unsupported(message));
     }
+    fits(config, reference, asked)
+}
+
+/// It is for the platform that was asked for.
+fn fits(config: &Config, reference: &Reference, asked: Option<&Platform>) -> Result<()> {
     let is = Platform {
         architecture: config.architecture.clone(),
         os: "linux".to_owned(),

@@ -35,17 +35,18 @@ pub async fn push(
     progress: &Progress,
 ) -> Result<()> {
     let names = engine.images.shelf().repository(&caller.tenant, reference);
+    let none = names.is_empty();
     let tagged = names.into_iter().filter(|(name, _)| match &reference.tag {
         Some(_) => name == reference,
         None => name.tag.is_some(),
     });
     let wanted: Vec<(Reference, HexId)> = tagged.collect();
     if wanted.is_empty() {
-        let message = match &reference.tag {
-            Some(tag) => format!("tag does not exist: {}:{tag}", reference.familiar_name()),
-            None => format!("An image does not exist locally with the tag: {}", reference.familiar_name()),
-        };
-        return Err(Failure::not_found(format!("{message}")));
+        let name = reference.familiar_name();
+        return Err(Failure::not_found(match &reference.tag {
+            Some(tag) if !none => format!("tag does not exist: {name}:{tag}"),
+            _ => format!("An image does not exist locally with the tag: {name}"),
+        }));
     }
     progress.status(&format!("The push refers to repository [{}]", reference.repository())).await;
     let limits = engine.images.limits;

@@ -57,16 +57,17 @@ async fn by_name(
     wish: Wish,
     removed: &mut Vec<Removed>,
 ) -> Result<()> {
-    if !wish.force && last_of_its_kind(name, names) {
-        if let Some(container) = users(engine, image).first() {
-            return Err(Failure::conflict(format!(
-                "conflict: unable to remove repository reference \"{}\" (must force) - container {} is using its \
-                 referenced image {}",
-                name.familiar(),
-                container.id.short(),
-                image.id.short()
-            )));
-        }
+    if !wish.force
+        && last_of_its_kind(name, names)
+        && let Some(container) = users(engine, image).first()
+    {
+        return Err(Failure::conflict(format!(
+            "conflict: unable to remove repository reference \"{}\" (must force) - container {} is using its \
+             referenced image {}",
+            name.familiar(),
+            container.id.short(),
+            image.id.short()
+        )));
     }
     untag(engine, image, name, removed)?;
     let left = engine.images.names(&image.record.tenant, &image.id);

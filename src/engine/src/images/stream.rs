@@ -11,6 +11,8 @@ use crate::{Failure, Result};
 /// Pieces on their way to a reader in another thread.
 const WAITING: usize = 16;
 
+/// What xz may hold in memory, in bytes: more than its strongest preset asks for.
+const WINDOW: u32 = 96 << 20;
 /// What begins like this is packed like that.
 const GZIP: &[u8] = &[0x1f, 0x8b];
 const BZIP2: &[u8] = b"BZh";
