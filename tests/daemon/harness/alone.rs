@@ -126,12 +126,25 @@ impl Alone {
         kill_process(pid, Signal::HUP).expect("signal the daemon");
     }
 
-    /// What it has said for the audit log since this was last asked.
+    /// What it has said for the audit log since this was last asked, once there are so many lines: they are under way
+    /// when an answer comes, and may be read after it.
+    ///
+    /// # Panics
+    /// When there are never so many.
+    #[track_caller]
+    pub fn audited(&self, count: usize) -> Vec<Audited> {
+        casemate_tests::wait_until("the audit log is told", || {
+            self.audited.lock().expect("the list").len() >= count
+        });
+        std::mem::take(&mut *self.audited.lock().expect("the list"))
+    }
+
+    /// Leaves out what has been said so far.
     ///
     /// # Panics
     /// When the thread at the channel has.
-    pub fn audited(&self) -> Vec<Audited> {
-        std::mem::take(&mut *self.audited.lock().expect("the list"))
+    pub fn forget_audited(&self) {
+        self.audited.lock().expect("the list").clear();
     }
 }
 

@@ -3,6 +3,7 @@
 mod alone;
 mod channel;
 mod client;
+mod disk;
 mod pki;
 mod programs;
 mod scratch;

@@ -5,13 +5,15 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use casemate_spec::wire::{DAEMON, STORE_IDS};
-use casemate_tests::{Invocation, Output, make_rootfs, sweep};
+use casemate_tests::{Invocation, Leak, Output, find_leaks, make_rootfs, sweep};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::client::Client;
+use super::disk::Disk;
 use super::pki::{Authority, Shape};
 use super::programs::libexec;
 use super::scratch::Scratch;
@@ -23,8 +25,10 @@ pub const IMAGE: &str = "busybox";
 
 /// The world. Whatever it started has ended when it is dropped, and nothing of it is left on the host.
 pub struct World {
+    // Unmounted before the scratch directory is removed.
+    disk: Option<Disk>,
     scratch: Scratch,
-    broker: Child,
+    broker: Mutex<Child>,
     address: SocketAddr,
     /// Whom the daemon believes.
     pub authority: Authority,
@@ -55,7 +59,25 @@ impl World {
     /// # Panics
     /// When it does not come up.
     pub fn prepared(config: &str, prepare: impl FnOnce(&Path)) -> Self {
+        Self::placed(Scratch::make(), None, config, prepare)
+    }
+
+    /// Starts one on a disk of its own, of this size, and imports the image.
+    ///
+    /// # Errors
+    /// This host cannot mount one.
+    ///
+    /// # Panics
+    /// When the world does not come up.
+    pub fn on_a_disk(mebibytes: u64) -> Result<Self, String> {
         let scratch = Scratch::make();
+        let disk = Disk::mount(&scratch, "data", mebibytes)?;
+        let world = Self::placed(scratch, Some(disk), "", |_| ());
+        world.import();
+        Ok(world)
+    }
+
+    fn placed(scratch: Scratch, disk: Option<Disk>, config: &str, prepare: impl FnOnce(&Path)) -> Self {
         let etc = scratch.dir("data/etc");
         let authority = Authority::new("test authority");
         authority.furnish(&etc);
@@ -64,17 +86,21 @@ impl World {
         give_to_daemon(&etc);
         let address =
             TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");
-        let broker = broker(&scratch, address);
-        let mut world = Self { scratch, broker, address, authority, checked: false };
+        let broker = Mutex::new(broker(&scratch, address));
+        let world = Self { disk, scratch, broker, address, authority, checked: false };
         world.wait();
         world
     }
 
-    fn wait(&mut self) {
+    /// Waits until the daemon answers.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn wait(&self) {
         let admin = self.client(ADMIN);
         let until = Instant::now() + Duration::from_secs(30);
         loop {
-            let ended = self.broker.try_wait().expect("wait for the broker");
+            let ended = self.child().try_wait().expect("wait for the broker");
             assert!(ended.is_none() && Instant::now() < until, "the daemon does not answer:\n{}", self.log());
             if admin.try_request("GET", "/_ping", &[], b"").is_ok_and(|reply| reply.status == 200) {
                 return;
@@ -124,7 +150,11 @@ impl World {
 
     /// The broker's process.
     pub fn broker_pid(&self) -> u32 {
-        self.broker.id()
+        self.child().id()
+    }
+
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.broker.lock().expect("the broker's process")
     }
 
     /// The daemon's process, found by what it is.
@@ -134,7 +164,7 @@ impl World {
             let text = fs::read_to_string(file).unwrap_or_default();
             text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
         };
-        let mut found = children(self.broker.id());
+        let mut found = children(self.broker_pid());
         while let Some(pid) = found.pop() {
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
             if name.trim() == "casemated" {
@@ -210,10 +240,25 @@ impl World {
     /// # Panics
     /// When it does not come up again.
     pub fn crash_and_restart_broker(&mut self) {
-        self.broker.kill().expect("kill the broker");
-        self.broker.wait().expect("wait for the broker");
-        self.broker = broker(&self.scratch, self.address);
+        self.kill_broker();
+        self.restart_broker();
         self.wait();
+    }
+
+    /// Kills the broker as a crash would.
+    ///
+    /// # Panics
+    /// When the kernel will not.
+    pub fn kill_broker(&self) {
+        let mut broker = self.child();
+        broker.kill().expect("kill the broker");
+        broker.wait().expect("wait for the broker");
+    }
+
+    /// Starts another for the same data root, after the end of the one before.
+    pub fn restart_broker(&self) {
+        let another = broker(&self.scratch, self.address);
+        *self.child() = another;
     }
 
     /// Kills the daemon as a crash would, and waits until the broker has started another.
@@ -221,10 +266,15 @@ impl World {
     /// # Panics
     /// When it has not.
     pub fn crash_daemon(&mut self) {
-        let pid = self.daemon_pid().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
-        kill_process(pid.expect("a daemon"), Signal::KILL).expect("kill the daemon");
+        assert!(self.kill_daemon(), "there is no daemon");
         std::thread::sleep(Duration::from_millis(50));
         self.wait();
+    }
+
+    /// Kills the daemon as a crash would, if there is one.
+    pub fn kill_daemon(&self) -> bool {
+        let pid = self.daemon_pid().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        pid.is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok())
     }
 
     /// Ends everything in good order and checks that nothing is left; done in the end by itself.
@@ -234,23 +284,52 @@ impl World {
     pub fn stop(mut self) {
         self.end();
         self.checked = true;
-        let left =
-            casemate_tests::find_leaks(&self.scratch.id(), self.scratch.path(), &self.scratch.dir("none"));
+        let left = self.left();
+        if !left.is_empty() {
+            self.sweep();
+        }
         assert!(left.is_empty(), "left behind: {left:#?}\n{}", self.log());
     }
 
     fn end(&mut self) {
-        let pid = i32::try_from(self.broker.id()).ok().and_then(Pid::from_raw);
+        let pid = i32::try_from(self.broker_pid()).ok().and_then(Pid::from_raw);
         if let Some(pid) = pid {
             kill_process(pid, Signal::TERM).ok();
         }
         let until = Instant::now() + Duration::from_secs(30);
-        while self.broker.try_wait().is_ok_and(|ended| ended.is_none()) {
+        while self.child().try_wait().is_ok_and(|ended| ended.is_none()) {
             if Instant::now() > until {
-                self.broker.kill().ok();
+                self.child().kill().ok();
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// What is left on the host: by the scratch directory's name, and by the name that the broker gives this data root,
+    /// which its control groups, its mounts and its place in `/run` carry.
+    fn left(&mut self) -> Vec<Leak> {
+        let instance = self.instance();
+        self.disk = None;
+        let run = Path::new("/run/casemate").join(&instance);
+        let mut left = find_leaks(&self.scratch.id(), self.scratch.path(), &run);
+        left.extend(find_leaks(&instance, &run, &run));
+        left
+    }
+
+    fn sweep(&mut self) {
+        let instance = self.instance();
+        let run = Path::new("/run/casemate").join(&instance);
+        sweep(&instance, &run);
+        self.disk = None;
+        sweep(&self.scratch.id(), self.scratch.path());
+    }
+
+    /// The first 16 hexadecimal digits of the SHA-256 of the data root's path.
+    fn instance(&self) -> String {
+        let path = fs::canonicalize(self.data()).expect("the data root");
+        let script = "printf %s \"$1\" | sha256sum | cut -c1-16";
+        let sum = self.outside("sh").args(["-c", script, "sh"]).arg(path).run().ok();
+        sum.text()
     }
 }
 
@@ -262,12 +341,11 @@ impl Drop for World {
         self.end();
         if std::thread::panicking() {
             eprintln!("the log of broker and daemon:\n{}", self.log());
-            sweep(&self.scratch.id(), self.scratch.path());
+            self.sweep();
             return;
         }
-        let left =
-            casemate_tests::find_leaks(&self.scratch.id(), self.scratch.path(), &self.scratch.dir("none"));
-        sweep(&self.scratch.id(), self.scratch.path());
+        let left = self.left();
+        self.sweep();
         assert!(left.is_empty(), "left behind: {left:#?}");
     }
 }
