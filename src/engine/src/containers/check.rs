@@ -146,9 +146,6 @@ fn namespaces(config: &Config, host_config: &HostConfig) -> Result<()> {
     if modes::uts(&host_config.uts_mode)? == modes::Shared::Host && !config.hostname.is_empty() {
         return Err(Failure::invalid("conflicting options: hostname and the UTS mode"));
     }
-    if host_config.userns_mode == "private" && host_config.privileged {
-        return Ok(());
-    }
     Ok(())
 }
 
@@ -190,7 +187,7 @@ fn unavailable(host_config: &HostConfig) -> Result<()> {
             "create: error looking up volume plugin {0}: plugin {0:?} not found",
             host_config.volume_driver
         );
-        return Err(Failure::not_found(message));
+        return Err(Failure::invalid(message));
     }
     if !host_config.cgroup.is_empty() {
         return Err(Failure::invalid(format!("invalid cgroup mode: {}", host_config.cgroup)));

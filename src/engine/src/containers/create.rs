@@ -145,7 +145,7 @@ fn find_image(engine: &Engine, caller: &Caller, asked: &Asked) -> Result<Arc<Ima
 /// The host name of whoever's network it shares; and that everybody with whom it shares is there.
 fn shared_hostname(engine: &Engine, caller: &Caller, host_config: &HostConfig) -> Result<Option<String>> {
     let other = |shared| match shared {
-        modes::Shared::Container(name) => engine.containers.find(caller, name).map(Some),
+        modes::Shared::Container(name) => other_container(engine, caller, name).map(Some),
         _ => Ok(None),
     };
     other(modes::pid(&host_config.pid_mode)?)?;
@@ -157,11 +157,16 @@ fn shared_hostname(engine: &Engine, caller: &Caller, host_config: &HostConfig) -
     Ok(other(network)?.map(|other| other.config.hostname.clone()))
 }
 
+/// 400 where it is missing: at a 404, docker's client would pull the image.
+fn other_container(engine: &Engine, caller: &Caller, name: &str) -> Result<Arc<Container>> {
+    engine.containers.find(caller, name).map_err(|failure| Failure::new(Kind::Invalid, failure.message))
+}
+
 fn lent(engine: &Engine, caller: &Caller, host_config: &HostConfig) -> Result<Vec<MountPoint>> {
     let mut lent: Vec<MountPoint> = Vec::new();
     for text in host_config.volumes_from.iter().flatten() {
         let (name, read_only) = mounts::volumes_from(text)?;
-        for point in mounts::lend(&engine.containers.find(caller, name)?.mounts, read_only) {
+        for point in mounts::lend(&other_container(engine, caller, name)?.mounts, read_only) {
             lent.retain(|other| other.destination != point.destination);
             lent.push(point);
         }
