@@ -217,3 +217,48 @@ fn a_terminal_and_a_log_are_the_shims() {
     assert!(log.contains("said"), "{log}");
     rig.end();
 }
+
+#[test]
+fn a_namespace_of_another_container_is_joined() {
+    let mut rig = Rig::greeted();
+    let (one, two) = (id('1'), id('2'));
+    let first = rig.run(&one, &["sleep", "1000"]);
+    rig.ask(make(&two)).0.expect("made");
+    let asked = start_of(&two, &["readlink", "/proc/self/ns/net"], |start| {
+        start["container"]["namespaces"]["network"] = json!({ "container": one });
+    });
+    let (answer, mut descriptors) = rig.ask(asked);
+    assert!(answer.is_ok(), "{answer:?}");
+    let (text, _) = crate::rig::Process { socket: descriptors.remove(0), pid: 0 }.wait();
+    let theirs = std::fs::read_link(format!("/proc/{}/ns/net", first.pid)).expect("a namespace");
+    assert_eq!(text.trim_end(), theirs.to_string_lossy());
+    rig.end();
+}
+
+/// Not a bound, since machines differ; it is printed for whoever wonders what a start costs.
+#[test]
+fn many_start_and_end_at_once() {
+    let mut rig = Rig::greeted();
+    let ids: Vec<casemate_spec::wire::HexId> =
+        (0..20).map(|number| format!("{number:064x}").parse().expect("an id")).collect();
+    let began = std::time::Instant::now();
+    let numbers: Vec<u64> = ids
+        .iter()
+        .map(|id| {
+            rig.ask(make(id)).0.expect("made");
+            rig.send(start_of(id, &["true"], |_| {}), &[])
+        })
+        .collect();
+    for number in numbers {
+        let (answer, mut descriptors) = rig.reply(number);
+        assert!(answer.is_ok(), "{answer:?}");
+        let process = crate::rig::Process { socket: descriptors.remove(0), pid: 0 };
+        assert_eq!(process.wait().1.map(|exited| exited.code), Some(0));
+    }
+    let numbers: Vec<u64> = ids.iter().map(|id| rig.send(Ask::Release { id: id.clone() }, &[])).collect();
+    for number in numbers {
+        rig.reply(number).0.expect("released");
+    }
+    eprintln!("20 containers in {:?}", began.elapsed());
+    rig.end();
+}
