@@ -7,13 +7,18 @@
 mod access;
 mod create;
 mod exec;
+mod files;
 mod harness;
 mod health;
 mod images;
+mod inspect;
+mod list;
 mod logs;
 mod registry;
 mod restart;
+mod roles;
 mod run;
 mod streams;
+mod volumes;
 
-pub use harness::{Alone, Authority, Certificate, Client, Reply, Shape, World};
+pub use harness::{ADMIN, Alone, Authority, Certificate, Client, Reply, Shape, World};

@@ -138,14 +138,6 @@ impl Alone {
         });
         std::mem::take(&mut *self.audited.lock().expect("the list"))
     }
-
-    /// Leaves out what has been said so far.
-    ///
-    /// # Panics
-    /// When the thread at the channel has.
-    pub fn forget_audited(&self) {
-        self.audited.lock().expect("the list").clear();
-    }
 }
 
 impl Drop for Alone {
