@@ -8,6 +8,7 @@ use std::io::Result as IoResult;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use casemate_engine::{Failure, Result};
@@ -25,6 +26,8 @@ use crate::server::{Guarded, Ticket};
 
 /// How much of an ordinary answer waits for a slow client.
 const WAITING: usize = 64 << 10;
+/// Within so much time the two ends of what a client sends, TLS's and TCP's, are one.
+const IN_ONE_GO: Duration = Duration::from_secs(1);
 
 /// A connection that will be taken over once the answer is out.
 #[derive(Debug)]
@@ -132,7 +135,8 @@ impl Reader {
     /// Comes back once the client is gone altogether. To be waited for after the end of what it sends has been read:
     /// a client that has only said that it sends no more still listens.
     pub async fn gone(&mut self) {
-        std::future::poll_fn(|context| match &mut self.from {
+        let since = Instant::now();
+        let closed = std::future::poll_fn(|context| match &mut self.from {
             From::Connection(shared) => {
                 shared.lock().unwrap_or_else(PoisonError::into_inner).poll_gone(context)
             }
@@ -140,6 +144,11 @@ impl Reader {
             From::Request(_) => Poll::Pending,
         })
         .await;
+        // Some libraries end their half of TCP in one go with their half of TLS, and read on. That such a client is
+        // gone is then seen when it is written to.
+        if closed.is_ok() && since.elapsed() < IN_ONE_GO {
+            std::future::pending::<()>().await;
+        }
     }
 }
 

@@ -30,8 +30,9 @@ impl Guarded {
         &self.session
     }
 
-    /// Ready once the peer, which has said that it will send nothing more, is gone altogether.
-    pub fn poll_gone(&self, context: &mut Context<'_>) -> Poll<()> {
+    /// Ready once the peer, which has said that it will send nothing more, has closed the connection too, with an error
+    /// once it is reset.
+    pub fn poll_gone(&self, context: &mut Context<'_>) -> Poll<Result<()>> {
         self.tls.get_ref().0.poll_gone(context)
     }
 }

@@ -28,11 +28,11 @@ impl Socket {
         Closer(Arc::downgrade(&self.0))
     }
 
-    /// Ready once the peer has closed the connection. To be asked only where nothing more is to be read: whatever
-    /// else arrives counts as an end too, since nothing may follow a `close_notify`.
-    pub fn poll_gone(&self, context: &mut Context<'_>) -> Poll<()> {
+    /// Ready once the peer has closed the connection, with an error once it is reset. To be asked only where nothing
+    /// more is to be read: whatever else arrives counts as an end too, since nothing may follow a `close_notify`.
+    pub fn poll_gone(&self, context: &mut Context<'_>) -> Poll<Result<()>> {
         let mut byte = [0_u8; 1];
-        self.0.poll_peek(context, &mut ReadBuf::new(&mut byte)).map(|_| ())
+        self.0.poll_peek(context, &mut ReadBuf::new(&mut byte)).map_ok(|_| ())
     }
 }
 
