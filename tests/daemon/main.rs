@@ -5,7 +5,9 @@
 //! and what it may do over the network is tried without a container.
 
 mod access;
+mod crashes;
 mod create;
+mod dice;
 mod exec;
 mod files;
 mod harness;
@@ -19,6 +21,7 @@ mod restart;
 mod roles;
 mod run;
 mod streams;
+mod system;
 mod volumes;
 
 pub use harness::{ADMIN, Alone, Authority, Certificate, Client, Reply, Shape, World};
