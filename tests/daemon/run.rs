@@ -27,7 +27,7 @@ fn output_and_exit_status_arrive_and_nothing_stays() {
     let text = world.docker(["run", "--rm", "-i", "--net", "none", "busybox", "wc", "-c"]);
     assert_eq!(text.stdin(&vec![b'x'; 3_000_000]).run().ok().text(), "3000000");
     // The first process of a container is not ended by its own signals, but its child is.
-    world.run(&[], &["sh", "-c", "sh -c 'kill -9 $$'"]).fails_with(137);
+    world.run(&[], &["sh", "-c", "sh -c 'kill -9 $$'; exit $?"]).fails_with(137);
     world.stop();
 }
 

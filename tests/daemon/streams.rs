@@ -78,8 +78,10 @@ fn a_terminal_has_a_size_and_can_be_left() {
     let client = world.docker(words).stdio(files).spawn();
     terminal.expect("30 100");
     terminal.resize(90, 20);
+    // The client may not listen for it yet: it has just been told that the container runs.
+    std::thread::sleep(Duration::from_millis(700));
     client.signal(rustix::process::Signal::WINCH);
-    std::thread::sleep(Duration::from_millis(500));
+    std::thread::sleep(Duration::from_millis(700));
     terminal.send("x\n");
     terminal.expect("20 90");
     terminal.send("\u{10}\u{11}");

@@ -123,7 +123,8 @@ fn catch_up(engine: &Arc<Engine>, container: &Arc<Container>, anew: bool) {
         }
         let seat = engine.supervision.seat(&container.id);
         exit::again(engine, container, &seat, Duration::ZERO);
-    } else if state.status == Status::Exited && container.host_config().auto_remove {
+    } else if matches!(state.status, Status::Exited | Status::Dead) && container.host_config().auto_remove {
+        // A removal that was under way when the broker went has left it dead.
         let (engine, container) = (Arc::clone(engine), Arc::clone(container));
         tokio::spawn(async move { exit::remove(&engine, &container).await });
     }

@@ -48,7 +48,7 @@ pub async fn end(engine: &Arc<Engine>, container: &Arc<Container>, seat: &Arc<Se
     engine.supervision.execs.forget(&container.id, false);
     if let Some(exited) = &told {
         // Before the broker forgets it: from here on, no crash loses it.
-        note(engine, container, exited);
+        note(engine, container, seat, exited);
     }
     // Clients look at the state as soon as they see the end of the output.
     drop(parting);
@@ -63,12 +63,13 @@ pub async fn end(engine: &Arc<Engine>, container: &Arc<Container>, seat: &Arc<Se
     };
     let exited = merge(told.clone(), released);
     if told.as_ref() != Some(&exited) {
-        note(engine, container, &exited);
+        note(engine, container, seat, &exited);
     }
-    let waits = settle(engine, container, seat, &exited);
+    let ran = announce(engine, container, &exited);
+    let restarts = container.state().status == Status::Restarting;
     seat.exited(exited.code);
     drop(turn);
-    match waits {
+    match restarts.then(|| seat.wait_after(ran)) {
         Some(wait) => again(engine, container, seat, wait),
         None if container.host_config().auto_remove && !seat.is_kept() => remove(engine, container).await,
         None => {}
@@ -87,12 +88,19 @@ fn merge(told: Option<Exited>, released: Option<Exited>) -> Exited {
     }
 }
 
-fn note(engine: &Engine, container: &Container, exited: &Exited) {
+/// Takes down how it ended, and whether that is the end: clients never see one that is none.
+fn note(engine: &Engine, container: &Container, seat: &Seat, exited: &Exited) {
+    let asked = &container.host_config().restart_policy;
+    let policy = Policy::new(&asked.name, asked.maximum_retry_count);
+    let stays = engine.supervision.is_closing() || seat.is_kept();
     let kept = set_state(engine, container, |state| {
-        // `removing` stays: whoever removes it has killed it.
-        if state.status != Status::Removing {
-            state.status = Status::Exited;
-        }
+        let again = policy.restarts(exited.code, state.stopped_by_hand, state.restart_count);
+        state.status = match state.status {
+            // Whoever removes it has killed it.
+            Status::Removing => Status::Removing,
+            _ if again && !stays => Status::Restarting,
+            _ => Status::Exited,
+        };
         (state.pid, state.exit_code, state.oom_killed) = (0, exited.code, exited.out_of_memory);
         state.finished_at = exited.at.max(state.started_at);
         if exited.lost {
@@ -104,8 +112,8 @@ fn note(engine: &Engine, container: &Container, exited: &Exited) {
     }
 }
 
-/// Tells of the end, and decides whether it is one: gives how long the next start waits.
-fn settle(engine: &Engine, container: &Container, seat: &Seat, exited: &Exited) -> Option<Duration> {
+/// Tells of the end. Gives how long it ran.
+fn announce(engine: &Engine, container: &Container, exited: &Exited) -> Duration {
     let state = container.state();
     let ran = Duration::from_nanos(state.finished_at.saturating_sub(state.started_at));
     if exited.out_of_memory {
@@ -113,19 +121,7 @@ fn settle(engine: &Engine, container: &Container, seat: &Seat, exited: &Exited) 
     }
     let code = exited.code.to_string();
     tell(engine, container, "die", &[("execDuration", ran.as_secs().to_string()), ("exitCode", code)]);
-    let asked = &container.host_config().restart_policy;
-    let policy = Policy::new(&asked.name, asked.maximum_retry_count);
-    let again = state.status == Status::Exited
-        && !engine.supervision.is_closing()
-        && !seat.is_kept()
-        && policy.restarts(exited.code, state.stopped_by_hand, state.restart_count);
-    if !again {
-        return None;
-    }
-    if let Err(failure) = set_state(engine, container, |state| state.status = Status::Restarting) {
-        complain(container, "its restart is not kept", &failure);
-    }
-    Some(seat.wait_after(ran))
+    ran
 }
 
 /// Starts it again after a while, unless somebody stops, kills or removes it before.

@@ -24,7 +24,6 @@ async fn unreachable() -> Shim {
 }
 
 struct Run {
-    stdio: Arc<Stdio>,
     far: OwnedFd,
     pumped: tokio::task::JoinHandle<Option<Exited>>,
 }
@@ -40,7 +39,7 @@ async fn run(stdio: Arc<Stdio>) -> Run {
         drop(pump.part());
         exited
     });
-    Run { stdio, far, pumped }
+    Run { far, pumped }
 }
 
 impl Run {

@@ -107,7 +107,7 @@ impl Execs {
 
     /// Forgets those of a container: all, or those that were never started.
     pub(super) fn forget(&self, container: &HexId, all: bool) {
-        self.known().retain(|_, exec| exec.container != *container || !(all || !exec.state().started));
+        self.known().retain(|_, exec| exec.container != *container || (!all && exec.state().started));
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<HexId, Arc<Exec>>> {

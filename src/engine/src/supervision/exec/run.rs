@@ -26,7 +26,9 @@ pub async fn start(engine: &Arc<Engine>, exec: &Arc<Exec>, size: Option<(u16, u1
         let begun = launch(&engine, &exec, size).await;
         if let Err(failure) = &begun {
             exec.state.send_modify(|state| {
-                (state.running, state.exit_code) = (false, Some(exit_status(&failure.message)));
+                // Whatever else stood against it, it could not be run.
+                let code = if exit_status(&failure.message) == 127 { 127 } else { 126 };
+                (state.running, state.exit_code) = (false, Some(code));
             });
             forget_later(&engine, &exec);
             exec.stdio.shut();

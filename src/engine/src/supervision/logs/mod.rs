@@ -107,7 +107,7 @@ pub fn logs(
     Ok(stream::unfold(State::First(Box::pin(first)), |state| async move {
         let mut reading = match state {
             State::First(first) => match first.await {
-                Ok(reading) => reading,
+                Ok(reading) => Box::new(reading),
                 Err(error) => return Some((Err(error), State::Over)),
             },
             State::Next(reading) => reading,
@@ -123,7 +123,7 @@ pub fn logs(
 
 enum State<F> {
     First(std::pin::Pin<Box<F>>),
-    Next(Reading),
+    Next(Box<Reading>),
     Over,
 }
 
