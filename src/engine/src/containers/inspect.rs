@@ -59,7 +59,7 @@ pub fn inspect(engine: &Engine, container: &Container, size: Option<Size>) -> Va
         "json-file" => format!("{}/logs/{}/json.log", engine.host.data_root, container.id),
         _ => String::new(),
     };
-    let execs = Some(state.execs.clone()).filter(|execs| !execs.is_empty());
+    let execs = Some(engine.supervision.execs.of(&container.id)).filter(|execs| !execs.is_empty());
     let mut shown = json!({
         "Id": container.id,
         "Created": rfc3339(container.created),
