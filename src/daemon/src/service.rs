@@ -132,10 +132,6 @@ async fn handle(
     if objects.is_empty() {
         return Err(Failure::invalid("the request names nothing"));
     }
-    // One path, two operations: an image of anybody's making is more than one of a registry's.
-    if route.operation == "image.pull" && call.query.text("fromImage").is_none() {
-        *operation = "image.import";
-    }
     for object in objects {
         daemon.authorize(&call.caller, operation, object).await?;
     }
