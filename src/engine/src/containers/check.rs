@@ -25,6 +25,7 @@ pub fn asked(config: &Config, host_config: &HostConfig) -> Result<()> {
     security::read(host_config)?;
     storage(host_config)?;
     sysctls(host_config)?;
+    plain(config, host_config)?;
     unavailable(host_config)
 }
 
@@ -168,6 +169,23 @@ fn sysctls(host_config: &HostConfig) -> Result<()> {
         }
         if (name.starts_with("kernel.") || name.starts_with("fs.mqueue.")) && host_config.ipc_mode == "host" {
             return Err(Failure::invalid(format!("sysctl {name:?} not allowed in host IPC namespace")));
+        }
+    }
+    Ok(())
+}
+
+/// What goes to the kernel as it is: no NUL in any text, and paths that are paths.
+fn plain(config: &Config, host_config: &HostConfig) -> Result<()> {
+    let pairs = [&host_config.sysctls, &host_config.annotations, &config.labels];
+    if pairs.into_iter().flatten().flatten().any(|(name, value)| name.contains('\0') || value.contains('\0'))
+    {
+        return Err(Failure::invalid("invalid sysctl, annotation or label: a NUL byte"));
+    }
+    for path in host_config.masked_paths.iter().chain(&host_config.readonly_paths).flatten() {
+        let names =
+            path.strip_prefix('/').map(|rest| rest.split('/').all(|name| !matches!(name, "" | "." | "..")));
+        if names != Some(true) || path.chars().any(char::is_control) {
+            return Err(Failure::invalid(format!("invalid masked or read-only path: {path:?}")));
         }
     }
     Ok(())

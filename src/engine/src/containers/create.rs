@@ -1,6 +1,7 @@
 //! `docker create`: what is asked is checked, merged with the image's, given its place and judged, before anybody is
 //! told that there is a container.
 
+mod dry;
 mod normal;
 mod undo;
 
@@ -21,6 +22,8 @@ use crate::files::{self, VolumeAsked};
 use crate::images::Image;
 use crate::{Caller, Engine, Failure, Kind, Result, clock, supervision};
 use undo::Undo;
+
+pub use dry::dry_run;
 
 /// So many names are proposed before a client must think of one.
 const ATTEMPTS: u32 = 64;

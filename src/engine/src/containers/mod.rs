@@ -35,7 +35,7 @@ use casemate_spec::wire::{HexId, Tenant};
 
 pub use change::{rename, update};
 pub use config::{Config, Healthcheck};
-pub use create::{Asked, Created, create};
+pub use create::{Asked, Created, create, dry_run};
 pub use host_config::{
     BindOptions, DeviceMapping, DeviceRequest, HostConfig, LogConfig, MountAsked, PortBinding, RestartPolicy,
     ThrottleDevice, TmpfsOptions, Ulimit, VolumeDriver, VolumeOptions, WeightDevice,

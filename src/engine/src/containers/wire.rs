@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use casemate_spec::wire::{
-    self, Bind, Files, HexId, LogOrder, Mount, MountKind, NamespaceOf, Namespaces, Propagation, Root, Streams,
+    self, Bind, Files, HexId, LogOrder, Mount, MountKind, NamespaceOf, Namespaces, PolicyName, Propagation,
+    Root, Streams,
 };
 use oci_spec::runtime::{LinuxSeccomp, Process, User};
 
@@ -69,9 +70,22 @@ pub fn log_order(container: &Container) -> Result<LogOrder> {
 /// # Errors
 /// As for [`wire`], or something that create should have refused.
 pub fn translate(engine: &Engine, container: &Container, purpose: Purpose) -> Result<wire::Container> {
+    let policy = engine.settings.policy(&container.tenant);
+    pure(container, policy, &|name, what| joined(engine, container, name, what, purpose))
+}
+
+/// Translates, with nothing of the engine but who it is that is joined.
+///
+/// # Errors
+/// As for [`translate`].
+pub fn pure(
+    container: &Container,
+    policy: Option<&PolicyName>,
+    joined: &dyn Fn(&str, &str) -> Result<NamespaceOf>,
+) -> Result<wire::Container> {
     let host_config = container.host_config();
     let security = security::read(&host_config)?;
-    let namespaces = namespaces(engine, container, &host_config, purpose)?;
+    let namespaces = namespaces(&host_config, joined)?;
     let privileged = host_config.privileged;
     let paths = |asked: &Option<Vec<String>>| if privileged { Some(Vec::new()) } else { asked.clone() };
     let (profile, unconfined) = filter(&host_config, &security)?;
@@ -79,7 +93,7 @@ pub fn translate(engine: &Engine, container: &Container, purpose: Purpose) -> Re
     let named = |name: &String| Some(name.clone()).filter(|name| own_names && !name.is_empty());
     Ok(wire::Container {
         tenant: container.tenant.clone(),
-        policy: security.policy.as_ref().or(engine.settings.policy(&container.tenant)).cloned(),
+        policy: security.policy.as_ref().or(policy).cloned(),
         root: Root { layers: container.layers.clone(), read_only: host_config.readonly_rootfs },
         process: process(container, &host_config, &security)?,
         hostname: named(&texts::hostname(container)),
@@ -163,16 +177,11 @@ fn filter(host_config: &HostConfig, security: &Security) -> Result<(Option<Linux
     }
 }
 
-fn namespaces(
-    engine: &Engine,
-    container: &Container,
-    asked: &HostConfig,
-    purpose: Purpose,
-) -> Result<Namespaces> {
+fn namespaces(asked: &HostConfig, joined: &dyn Fn(&str, &str) -> Result<NamespaceOf>) -> Result<Namespaces> {
     let whose = |shared: Shared<'_>, what: &str| match shared {
         Shared::Own => Ok(NamespaceOf::Own),
         Shared::Host => Ok(NamespaceOf::Host),
-        Shared::Container(name) => joined(engine, container, name, what, purpose),
+        Shared::Container(name) => joined(name, what),
     };
     Ok(Namespaces {
         network: whose(modes::network(&asked.network_mode)?, "network")?,

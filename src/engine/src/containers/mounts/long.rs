@@ -43,7 +43,7 @@ fn bind(asked: &MountAsked) -> Result<Wanted> {
         return Err(Failure::invalid("field Source must not be empty"));
     }
     foreign(asked, true, false, false)?;
-    if !asked.source.starts_with('/') {
+    if !asked.source.starts_with('/') || asked.source.chars().any(char::is_control) {
         let message = format!("invalid mount path: '{}' mount path must be absolute", asked.source);
         return Err(Failure::invalid(message));
     }

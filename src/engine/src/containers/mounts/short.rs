@@ -28,6 +28,9 @@ pub fn read(text: &str, driver: &str) -> Result<Wanted> {
             .within(format!("invalid volume specification: '{text}': invalid mount config for type {kind:?}"))
     };
     let place = destination(place).map_err(within)?;
+    if source.is_some_and(|source| source.chars().any(char::is_control)) {
+        return Err(refuse());
+    }
     let read = Options::read(options, bind.is_some())?;
     if let Some(source) = bind {
         return Ok(Wanted::Point(MountPoint {
