@@ -100,6 +100,14 @@ pub async fn load(
     Ok(())
 }
 
+/// The images that an archive has, by what it says of itself. Its files become drafts, and go again.
+///
+/// # Errors
+/// The archive is refused.
+pub fn contents(blobs: &Blobs, archive: impl Read, platform: &Platform) -> Result<Vec<Entry>> {
+    read(blobs, archive)?.entries(platform)
+}
+
 /// Takes an archive apart. The crate's own reading of long names and extended headers is left out: it takes them into
 /// memory at whatever length they have.
 fn read(blobs: &Blobs, from: impl Read) -> Result<Files> {

@@ -44,7 +44,7 @@ pub use config::{Config, Defaults, Healthcheck};
 pub use filters::{Filters, moment};
 pub use hub::{Hit, login, search};
 pub use list::{Counted, Inspection, Step, Summary, history, inspect, layers_size, list};
-pub use load::{entries, load};
+pub use load::{contents, entries, load};
 pub use make::{Commit, Import, commit, import};
 pub use pins::Hold;
 pub use platform::Platform;

@@ -50,12 +50,12 @@ pub fn plain(from: impl Read + Send + 'static) -> Result<Plain> {
     if head.starts_with(BZIP2) {
         return Ok(Plain::Other(Box::new(bzip2::read::MultiBzDecoder::new(from))));
     }
-    for (magic, name) in [(XZ, "xz"), (ZSTD, "zstd")] {
-        if head.starts_with(magic) {
-            let message =
-                format!("archive: it is packed with {name}: pack it with gzip or bzip2, or not at all");
-            return Err(Failure::unsupported(message));
-        }
+    if head.starts_with(XZ) {
+        return Ok(Plain::Other(Box::new(lzma_rust2::XzReader::new_mem_limit(from, true, WINDOW >> 10))));
+    }
+    if head.starts_with(ZSTD) {
+        let message = "archive: it is packed with zstd: pack it with gzip, bzip2 or xz, or not at all";
+        return Err(Failure::unsupported(message));
     }
     Ok(Plain::Other(Box::new(from)))
 }
@@ -124,4 +124,33 @@ pub fn media_type(file: &mut File) -> Result<Option<&'static str>> {
         head if head.starts_with(BZIP2) || head.starts_with(XZ) => None,
         _ => Some("application/vnd.oci.image.layer.v1.tar"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unpacked(packed: &[u8]) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        plain(io::Cursor::new(packed.to_vec()))?.reader().read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    #[test]
+    fn what_is_packed_is_unpacked_and_what_is_plain_stays() {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(b"hello").expect("packed");
+        assert_eq!(unpacked(&gzip.finish().expect("packed")).expect("gzip"), b"hello");
+        let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+        bzip2.write_all(b"hello").expect("packed");
+        assert_eq!(unpacked(&bzip2.finish().expect("packed")).expect("bzip2"), b"hello");
+        for text in [&b""[..], b"h", b"hello, and more than the head of it"] {
+            assert_eq!(unpacked(text).expect("plain"), text);
+        }
+        assert!(
+            unpacked(&[0x28, 0xb5, 0x2f, 0xfd, 0]).expect_err("zstd").message.contains("packed with zstd")
+        );
+        assert!(unpacked(&[0x1f, 0x8b, 0, 0]).is_err());
+        assert!(unpacked(&[0xfd, b'7', b'z', b'X', b'Z', 0, 0, 0]).is_err());
+    }
 }
