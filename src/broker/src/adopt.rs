@@ -15,6 +15,7 @@ impl Broker {
     /// # Errors
     /// The places cannot be read.
     pub(crate) fn adopt(&mut self) -> Result<()> {
+        self.discard_halves()?;
         for name in tree::names(&self.places.containers)? {
             if let Ok(id) = name.parse::<HexId>() {
                 let made = self.made(&id).unwrap_or_else(unreadable);
@@ -32,6 +33,22 @@ impl Broker {
                     }
                     tree::remove(&self.places.bundles, &name)?;
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Places that a crash left half made, and logs of containers that have no place.
+    fn discard_halves(&mut self) -> Result<()> {
+        for at in [&self.places.containers, &self.places.volumes] {
+            for name in tree::hidden(at)? {
+                tree::remove(at, &name)?;
+            }
+        }
+        for name in tree::names(&self.places.logs)? {
+            if !tree::exists(&self.places.containers, &name) {
+                let gone = format!("{name}-{}-logs", std::process::id());
+                tree::rename(&self.places.logs, &name, &self.places.trash, &gone)?;
             }
         }
         Ok(())

@@ -129,6 +129,7 @@ pub fn serve(arguments: Arguments) -> Result<()> {
         return Err(Error::new("casemate-broker", "it must be started by root"));
     }
     let mut broker = Broker::begin(arguments, slots)?;
+    broker.listen()?;
     broker.adopt()?;
     broker.begin_daemon()?;
     broker.sweep();
@@ -147,10 +148,6 @@ impl Broker {
         let directory = places.audit.try_clone().map_err(|error| Error::io("audit", &error))?;
         let mut audit = Audit::open(directory)?;
         audit.write(&Entry::new("broker.started").text("version", env!("CARGO_PKG_VERSION")))?;
-        let listeners = arguments.listen.iter().map(|address| {
-            TcpListener::bind(address).map_err(|error| Error::io(format!("listen on {address}"), &error))
-        });
-        let listeners = listeners.collect::<Result<Vec<_>>>()?;
         let daemon = Daemon::new(arguments.channel);
         Ok(Self {
             arguments,
@@ -158,7 +155,7 @@ impl Broker {
             host,
             audit,
             slots,
-            listeners,
+            listeners: Vec::new(),
             signals,
             daemon,
             containers: BTreeMap::new(),

@@ -1,5 +1,7 @@
 //! The daemon: born confined, as a container of our own runtime; started again when it dies, ended with us.
 
+use std::io::ErrorKind;
+use std::net::TcpListener;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -30,6 +32,8 @@ const POLICIES: [(&str, &str); 2] = [
 const FAREWELL: Duration = Duration::from_secs(80);
 /// How long one may live on that no longer has a channel.
 const ORPHANED: Duration = Duration::from_secs(10);
+/// How long the kernel may take to free the addresses of a daemon that has just been killed.
+const RELEASED: Duration = Duration::from_secs(1);
 const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(30);
 /// What the host has and it needs: names, addresses, authorities, time.
@@ -97,6 +101,24 @@ impl Daemon {
 }
 
 impl Broker {
+    /// Opens the addresses. The daemon of a broker that was killed may still hold them: it is ended first.
+    pub(crate) fn listen(&mut self) -> Result<()> {
+        for address in &self.arguments.listen {
+            let mut listener = TcpListener::bind(address);
+            if listener.as_ref().is_err_and(|error| error.kind() == ErrorKind::AddrInUse) {
+                self.finish_child(&["delete", "--force", NAME]);
+                let until = Instant::now() + RELEASED;
+                while listener.is_err() && Instant::now() < until {
+                    std::thread::sleep(SHORTEST / 10);
+                    listener = TcpListener::bind(address);
+                }
+            }
+            let opened = listener.map_err(|error| Error::io(format!("listen on {address}"), &error));
+            self.listeners.push(opened?);
+        }
+        Ok(())
+    }
+
     /// Starts it, or finds it.
     pub(crate) fn begin_daemon(&mut self) -> Result<()> {
         let own = tree::ensure_dir(self.run_dir()?, "own", ROOT, 0o700)?;

@@ -135,15 +135,24 @@ pub fn read(at: impl AsFd, name: &str) -> Result<Option<Vec<u8>>> {
 /// # Errors
 /// The kernel's.
 pub fn names(at: impl AsFd) -> Result<Vec<String>> {
+    Ok(all_names(at)?.into_iter().filter(|name| !name.starts_with('.')).collect())
+}
+
+/// The names in a directory that begin with a dot: what a crash left half made.
+///
+/// # Errors
+/// The kernel's.
+pub fn hidden(at: impl AsFd) -> Result<Vec<String>> {
+    let hidden = |name: &String| name.starts_with('.') && name != "." && name != "..";
+    Ok(all_names(at)?.into_iter().filter(hidden).collect())
+}
+
+fn all_names(at: impl AsFd) -> Result<Vec<String>> {
     let failed = |errno| failed("directory", errno);
     let mut names = Vec::new();
     for entry in Dir::read_from(at).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        if let Ok(name) = entry.file_name().to_str()
-            && !name.starts_with('.')
-        {
-            names.push(name.to_owned());
-        }
+        names.extend(entry.file_name().to_str().ok().map(str::to_owned));
     }
     Ok(names)
 }
