@@ -113,7 +113,7 @@ fn asked(engine: &Engine, caller: &Caller, object: Object, config: &Config, host
     let security = host.security_opt.as_deref().unwrap_or_default();
     let option = |name: &str| {
         let parts = security.iter().filter_map(|text| text.split_once(['=', ':']));
-        parts.filter(|(key, _)| *key == name).map(|(_, value)| value).last()
+        parts.filter(|(key, _)| *key == name).map(|(_, value)| value).next_back()
     };
     let runtime = host.runtime.strip_prefix("casemate-").unwrap_or(&host.runtime);
     let runtime = Some(runtime).filter(|name| !matches!(*name, "" | "casemate"));
