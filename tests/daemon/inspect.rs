@@ -11,33 +11,10 @@ fn inspect(world: &World, name: &str, template: &str) -> String {
 #[test]
 fn everything_that_docker_shows_is_there() {
     let world = World::start();
-    world.ok(&[
-        "create",
-        "--net",
-        "none",
-        "--name",
-        "web",
-        "-l",
-        "a=b",
-        "-e",
-        "X=1",
-        "-m",
-        "64m",
-        "-v",
-        "data:/data",
-        "--mount",
-        "type=tmpfs,dst=/t",
-        "--expose",
-        "80",
-        "--health-cmd",
-        "true",
-        "--stop-signal",
-        "INT",
-        "busybox",
-        "sh",
-        "-c",
-        "sleep 1",
-    ]);
+    let flags = "create --net none --name web -l a=b -e X=1 -m 64m -v data:/data --mount type=tmpfs,dst=/t --expose 80 \
+                 --health-cmd true --stop-signal INT busybox sh -c";
+    let words: Vec<&str> = flags.split_whitespace().chain(["sleep 1"]).collect();
+    world.ok(&words);
     let document = world.ok(&["inspect", "web"]);
     let value: serde_json::Value = serde_json::from_str(&document).expect("JSON");
     let value = &value[0];

@@ -11,6 +11,33 @@ fn names(world: &World, flags: &[&str]) -> Vec<String> {
     names
 }
 
+/// Filters, and whom they choose.
+const CHOSEN: &[(&[&str], &[&str])] = &[
+    (&["label=tier=web"], &["web-1", "web-2"]),
+    (&["label=tier=web", "label=x"], &["web-1"]),
+    (&["label=tier"], &["job", "web-1", "web-2"]),
+    (&["name=web"], &["web-1", "web-2"]),
+    (&["name=^web-1$"], &["web-1"]),
+    (&["name=^/job$"], &["job"]),
+    (&["name=web-[2-9]", "name=jo"], &["job", "web-2"]),
+    (&["status=paused"], &["web-1"]),
+    (&["status=exited", "status=created"], &["job", "new"]),
+    (&["exited=3"], &["job"]),
+    (&["exited=0"], &[]),
+    (&["before=job"], &["web-1", "web-2"]),
+    (&["since=job"], &["new"]),
+    (&["volume=data"], &["web-1"]),
+    (&["volume=/data"], &["web-1"]),
+    (&["network=none", "status=running"], &["web-2"]),
+    (&["network=host"], &[]),
+    (&["health=healthy"], &["web-2"]),
+    (&["ancestor=busybox", "status=created"], &["new"]),
+    (&["ancestor=nothing"], &[]),
+    (&["expose=80/tcp"], &["web-1"]),
+    (&["expose=70-90"], &["web-1"]),
+    (&["is-task=false", "status=paused"], &["web-1"]),
+];
+
 #[test]
 fn filters_choose() {
     let world = World::start();
@@ -30,32 +57,8 @@ fn filters_choose() {
         let flags: Vec<&str> = filters.iter().flat_map(|filter| ["--filter", filter]).collect();
         names(&world, &[&["-a"], &flags[..]].concat())
     };
-    for (filters, expected) in [
-        (&["label=tier=web"][..], &["web-1", "web-2"][..]),
-        (&["label=tier=web", "label=x"], &["web-1"]),
-        (&["label=tier"], &["job", "web-1", "web-2"]),
-        (&["name=web"], &["web-1", "web-2"]),
-        (&["name=^web-1$"], &["web-1"]),
-        (&["name=^/job$"], &["job"]),
-        (&["name=web-[2-9]", "name=jo"], &["job", "web-2"]),
-        (&["status=paused"], &["web-1"]),
-        (&["status=exited", "status=created"], &["job", "new"]),
-        (&["exited=3"], &["job"]),
-        (&["exited=0"], &[]),
-        (&["before=job"], &["web-1", "web-2"]),
-        (&["since=job"], &["new"]),
-        (&["volume=data"], &["web-1"]),
-        (&["volume=/data"], &["web-1"]),
-        (&["network=none", "status=running"], &["web-2"]),
-        (&["network=host"], &[]),
-        (&["health=healthy"], &["web-2"]),
-        (&["ancestor=busybox", "status=created"], &["new"]),
-        (&["ancestor=nothing"], &[]),
-        (&["expose=80/tcp"], &["web-1"]),
-        (&["expose=70-90"], &["web-1"]),
-        (&["is-task=false", "status=paused"], &["web-1"]),
-    ] {
-        assert_eq!(filtered(filters), expected, "{filters:?}");
+    for (filters, expected) in CHOSEN {
+        assert_eq!(filtered(filters), *expected, "{filters:?}");
     }
     for bad in ["status=odd", "nothing=1", "exited=x", "name=[", "health=fine", "is-task=maybe"] {
         world.docker(["ps", "--filter", bad]).run().fails_with(1);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::archive::{Archive, through};
-use crate::helper::Helper;
+use crate::program::Helper;
 
 /// The header of a file of 2 GiB, and that many zeros: a stream of its own for each 64 MiB, made once.
 fn bomb(program: &str, options: &[&str]) -> Vec<u8> {

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use casemate_tests::{Value, json};
 
-use crate::helper::Helper;
+use crate::program::Helper;
 
 const BENEATH: &str = "mkdir -p etc/app var/lib opt/old gone keep sub/dir && echo 1 > etc/app/conf && echo 1 > etc/passwd \
     && echo 1 > var/lib/data && echo 1 > opt/old/a && echo 1 > opt/old/b && echo 1 > gone/x && echo 1 > keep/same \

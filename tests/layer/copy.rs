@@ -7,7 +7,7 @@ use std::process::Command;
 use casemate_tests::{Value, json};
 
 use crate::archive::Archive;
-use crate::helper::{Done, Helper, IDS, owner};
+use crate::program::{Done, Helper, IDS, owner};
 
 fn stat(helper: &Helper, path: &str) -> Done {
     helper.task("/view", json!({ "stat": { "path": path } }), b"")

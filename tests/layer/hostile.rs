@@ -7,7 +7,7 @@ use std::process::Command;
 use casemate_tests::{Value, json};
 
 use crate::archive::Archive;
-use crate::helper::{Helper, exists, owner};
+use crate::program::{Helper, exists, owner};
 
 /// What plain tar does with the archive in a folder of its own beside a `victim`.
 fn plain_tar(helper: &Helper, archive: &[u8]) -> std::path::PathBuf {
@@ -25,8 +25,8 @@ fn prepared() -> Helper {
     let helper = Helper::new();
     fs::write(helper.at("victim"), "victim").expect("the victim");
     fs::create_dir(helper.at("outside")).expect("a directory");
-    std::os::unix::fs::chown(helper.at("victim"), Some(crate::helper::IDS), None).expect("owner");
-    std::os::unix::fs::chown(helper.at("outside"), Some(crate::helper::IDS), None).expect("owner");
+    std::os::unix::fs::chown(helper.at("victim"), Some(crate::program::IDS), None).expect("owner");
+    std::os::unix::fs::chown(helper.at("outside"), Some(crate::program::IDS), None).expect("owner");
     helper
 }
 

@@ -5,7 +5,7 @@ mod archive;
 mod bounds;
 mod changes;
 mod copy;
-mod helper;
 mod hostile;
+mod program;
 mod round_trip;
 mod whiteouts;

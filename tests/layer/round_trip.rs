@@ -12,7 +12,7 @@ use rustix::fs::{
 };
 
 use crate::archive::{tar, through};
-use crate::helper::{Helper, IDS};
+use crate::program::{Helper, IDS};
 
 /// Everything that a file can be and have: owner, mode, time, names, links, holes, extended attributes.
 fn odd_tree(folder: &Path) {

@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 
 use crate::archive::Archive;
-use crate::helper::{Helper, exists};
+use crate::program::{Helper, exists};
 
 fn is_mark(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|found| found.file_type().is_char_device() && found.rdev() == 0)

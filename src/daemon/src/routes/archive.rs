@@ -155,7 +155,7 @@ fn path(call: &Call) -> Result<String> {
 async fn pour(body: Body, write: OwnedFd) -> Result<()> {
     let mut pipe = Some(Sender::from_owned_fd(write)?);
     match body {
-        Body::Read(bytes) => drop(send(&mut pipe, &bytes).await),
+        Body::Read(bytes) => send(&mut pipe, &bytes).await,
         Body::Streamed(body) => {
             let mut pieces = body.into_data_stream();
             let broken = |error: hyper::Error| Failure::invalid(format!("request body: {error}"));
