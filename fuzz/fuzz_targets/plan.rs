@@ -35,11 +35,14 @@ fuzz_target!(|bytes: &[u8]| {
         keep_groups: flags & 16 != 0,
         ids: (flags & 32 != 0).then_some(100_000),
         landlock_abi: u32::from(flags & 7),
+        store: None,
     };
-    for planned in [plan(&admitted, &context), visit(&admitted.config().spec, &context)] {
-        match planned {
-            Ok(plan) => drop(format!("{plan:?}")),
-            Err(error) => check(&error),
+    let spec = &admitted.config().spec;
+    let planned = plan(&admitted, &context).map(|planned| format!("{:?}", planned.plan));
+    let visited = visit(spec, admitted.confinement(), &context).map(|plan| format!("{plan:?}"));
+    for result in [planned, visited] {
+        if let Err(error) = result {
+            check(&error);
         }
     }
 });
