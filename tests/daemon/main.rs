@@ -7,6 +7,7 @@
 mod access;
 mod crashes;
 mod create;
+mod crowd;
 mod dice;
 mod exec;
 mod files;
@@ -20,6 +21,7 @@ mod registry;
 mod restart;
 mod roles;
 mod run;
+mod sdk;
 mod streams;
 mod system;
 mod volumes;

@@ -13,14 +13,18 @@ use super::World;
 use super::harness::IMAGE;
 
 /// A registry, which ends when it is dropped.
-struct Registry {
+pub struct Registry {
     process: Child,
-    address: String,
+    /// Host and port.
+    pub address: String,
 }
 
 impl Registry {
     /// Starts one that keeps everything in `folder`.
-    fn start(folder: &Path, auth: Option<&Path>) -> Self {
+    ///
+    /// # Panics
+    /// When it does not listen.
+    pub fn start(folder: &Path, auth: Option<&Path>) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port");
         let root = folder.join("registry");
         fs::create_dir_all(&root).expect("folder");

@@ -1,6 +1,6 @@
 //! A small disk of a test's own, for what happens when it is full.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::mount::{UnmountFlags, unmount};
 

@@ -14,7 +14,7 @@ use rcgen::{
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
-    revoked: std::cell::RefCell<Vec<SerialNumber>>,
+    revoked: std::sync::Mutex<Vec<SerialNumber>>,
 }
 
 /// What a certificate is like.
@@ -68,7 +68,7 @@ impl Authority {
         let key = KeyPair::generate().expect("make a key");
         let pem = params.self_signed(&key).expect("sign").pem();
         let issuer = Issuer::new(params, key);
-        Self { issuer, pem, revoked: std::cell::RefCell::default() }
+        Self { issuer, pem, revoked: std::sync::Mutex::default() }
     }
 
     /// Its own certificate.
@@ -123,7 +123,7 @@ impl Authority {
 
     /// Revokes a certificate; [`Authority::revocations`] says so from now on.
     pub fn revoke(&self, certificate: &Certificate) {
-        self.revoked.borrow_mut().push(certificate.serial.clone());
+        self.revoked.lock().expect("the list").push(certificate.serial.clone());
     }
 
     /// The revocation list.
@@ -131,7 +131,7 @@ impl Authority {
     /// # Panics
     /// When it cannot be made.
     pub fn revocations(&self) -> String {
-        let revoked = self.revoked.borrow();
+        let revoked = self.revoked.lock().expect("the list");
         let entry = |serial: &SerialNumber| RevokedCertParams {
             serial_number: serial.clone(),
             revocation_time: date_time_ymd(2025, 1, 1),
