@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use casemate_engine::{Caller, Engine, Failure, Kind, Result};
 use casemate_spec::wire::{Ask, Audited, Tenant};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{HeaderName, HeaderValue, SERVER, UPGRADE};
 use hyper::{Request, Response, StatusCode};
 
@@ -24,6 +24,9 @@ use crate::tls::Trust;
 
 /// By this header a host's administrator names the tenant whose part he takes.
 const TENANT: &str = "x-casemate-tenant";
+
+/// The longest body, in bytes, that is read whether it is wanted or not.
+const SMALL: u64 = 16 << 10;
 
 /// Everything that a request may need.
 #[derive(Debug)]
@@ -110,6 +113,7 @@ async fn handle(
     request: Request<Incoming>,
     operation: &mut &'static str,
 ) -> Result<Answer> {
+    let mut request = read_small(&daemon.limits, request).await?;
     let path = request.uri().path().to_owned();
     let (version, path) = router::version(&path)?;
     let Some(Found { route, captured }) = daemon.router.find(request.method(), path) else {
@@ -117,14 +121,13 @@ async fn handle(
     };
     let query = router::query(request.uri().query().unwrap_or_default());
     *operation = meant(route.operation, &query);
-    let mut request = request.map(Body::Streamed);
     request.extensions_mut().insert(ticket.clone());
     request.extensions_mut().insert(Arc::clone(daemon));
     let caller = session.caller.clone();
     let mut call = Call { engine: Arc::clone(&daemon.engine), caller, version, captured, query, request };
     if matches!(route.subject, Subject::NewContainer | Subject::NewVolume) {
         let read = tokio::time::timeout(daemon.limits.body_time.0, call.bytes(LARGEST_JSON)).await;
-        let body = read.map_err(|_| Failure::invalid("request body: it takes too long"))??;
+        let body = read.map_err(|_| too_slow())??;
         *call.request.body_mut() = Body::Read(body);
     }
     assume(daemon, &mut call).await?;
@@ -136,6 +139,25 @@ async fn handle(
         daemon.authorize(&call.caller, operation, object).await?;
     }
     (route.handler)(call).await
+}
+
+/// Reads a small body before anything else, wanted or not. Whoever does not care for one would drop it before it has come,
+/// and the connection would end after an answer that does not say so: some clients send `{}` with everything.
+async fn read_small(limits: &Limits, request: Request<Incoming>) -> Result<Request<Body>> {
+    let length = request.body().size_hint().exact();
+    let small = length.is_some_and(|length| (1..=SMALL).contains(&length));
+    if !small || request.headers().contains_key(UPGRADE) {
+        return Ok(request.map(Body::Streamed));
+    }
+    let (head, body) = request.into_parts();
+    let whole = tokio::time::timeout(limits.body_time.0, body.collect()).await;
+    let whole = whole.map_err(|_| too_slow())?;
+    let whole = whole.map_err(|error| Failure::invalid(format!("request body: {error}")))?;
+    Ok(Request::from_parts(head, Body::Read(whole.to_bytes())))
+}
+
+fn too_slow() -> Failure {
+    Failure::invalid("request body: it takes too long")
 }
 
 /// The operation that is meant where one path has two: `fromSrc` makes an import of a pull.
