@@ -54,7 +54,9 @@ pub fn packages<S: AsRef<str>>(wanted: &[S]) -> Outcome {
         return Ok(());
     }
     let wanted: BTreeSet<&str> = wanted.iter().map(AsRef::as_ref).collect();
-    let missing: Vec<&str> = wanted.into_iter().filter(|package| !is_installed(package)).collect();
+    let provided = provided();
+    let here = |package: &str| is_installed(package) || provided.contains(package);
+    let missing: Vec<&str> = wanted.into_iter().filter(|package| !here(package)).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -115,6 +117,17 @@ fn is_installed(package: &str) -> bool {
     let status =
         Command::new("dpkg-query").args(["--show", "--showformat", "${db:Status-Status}", package]).output();
     status.is_ok_and(|output| output.stdout == b"installed")
+}
+
+/// What installed packages bring under other names: some vendors' `nodejs` holds `npm`, and cannot stand beside Debian's.
+fn provided() -> BTreeSet<String> {
+    let format = "${db:Status-Status} ${Provides}\n";
+    let output = Command::new("dpkg-query").args(["--show", "--showformat", format]).output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let lists = text.lines().filter_map(|line| line.strip_prefix("installed "));
+    // Each is `name` or `name (= version)`.
+    let names = lists.flat_map(|list| list.split(',')).filter_map(|entry| entry.split_whitespace().next());
+    names.map(str::to_owned).collect()
 }
 
 /// While this lives, Debian's packages do not start the daemons they bring: the tests start their own.
