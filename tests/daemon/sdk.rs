@@ -4,15 +4,16 @@
 //! what they print is judged. The clients come from their registries, into the target folder, once.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use casemate_tests::{Invocation, skip};
 use rustix::fs::{FlockOperation, flock};
 
-use crate::World;
-use crate::harness::ADMIN;
+use crate::harness::{ADMIN, read_reply};
 use crate::registry::Registry;
+use crate::{Alone, World};
 
 /// Where the cases are.
 fn sources() -> PathBuf {
@@ -111,4 +112,22 @@ fn dockerode_does_all_it_can() {
         "builds",
     ];
     judge(world, client.env("NODE_PATH", packages.join("node_modules")), &cases);
+}
+
+/// Some clients send `{}` with everything, and a moment after the head. Whoever answers without it must not end the
+/// connection behind an answer that does not say so.
+#[test]
+fn a_body_that_nobody_wants_does_not_end_the_connection() {
+    let alone = Alone::start("");
+    let mut connection = alone.client(ADMIN).connect().expect("a connection");
+    for path in ["/v1.51/containers/none/start", "/v1.51/nowhere", "/v1.51/containers/prune"] {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n"
+        );
+        connection.write_all(head.as_bytes()).expect("sent");
+        std::thread::sleep(Duration::from_millis(100));
+        connection.write_all(b"{}").expect("the connection stands");
+        let reply = read_reply(&mut connection, false).expect("an answer");
+        assert!(reply.status == 404 || reply.status == 200, "{reply:?}");
+    }
 }

@@ -10,6 +10,6 @@ mod scratch;
 mod world;
 
 pub use alone::Alone;
-pub use client::{Client, Reply};
+pub use client::{Client, Reply, read_reply};
 pub use pki::{Authority, Certificate, Shape};
 pub use world::{ADMIN, IMAGE, World};
