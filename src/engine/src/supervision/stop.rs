@@ -139,7 +139,11 @@ async fn send(engine: &Arc<Engine>, container: &Arc<Container>, signal: i32) -> 
     tell(engine, container, "kill", &[("signal", signal.to_string())]);
     if frozen && (signal == KILL || signal == stop_signal(container)?) {
         // What is frozen takes no signal before it is thawed.
-        super::pause::thaw(engine, container).await?;
+        match super::pause::thaw(engine, container).await {
+            // The signal has thawed it by itself, or it has ended meanwhile.
+            Err(failure) if matches!(failure.kind, Kind::NotFound | Kind::Conflict) => {}
+            other => other?,
+        }
     }
     Ok(())
 }
