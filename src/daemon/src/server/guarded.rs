@@ -5,24 +5,32 @@ use std::io::Result;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 use tokio_rustls::server::TlsStream;
 
 use super::session::Session;
 use super::socket::Socket;
+
+/// How long a client that still sends is listened to after the answer. A connection that is closed over what was not read
+/// is reset, and the answer is lost with it.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// The connection.
 #[derive(Debug)]
 pub struct Guarded {
     tls: TlsStream<Socket>,
     session: Arc<Session>,
+    /// Our side is closed; until then, what still comes is read and forgotten.
+    parting: Option<Pin<Box<Sleep>>>,
 }
 
 impl Guarded {
     /// Of a connection whose handshake is over.
     pub fn new(tls: TlsStream<Socket>, session: Arc<Session>) -> Self {
-        Self { tls, session }
+        Self { tls, session, parting: None }
     }
 
     /// The account of it.
@@ -65,6 +73,24 @@ impl AsyncWrite for Guarded {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
-        Pin::new(&mut self.tls).poll_shutdown(context)
+        let Self { tls, session, parting } = &mut *self;
+        if session.is_taken() {
+            return Pin::new(tls).poll_shutdown(context);
+        }
+        if parting.is_none() {
+            ready!(Pin::new(&mut *tls).poll_shutdown(context))?;
+        }
+        let parting = parting.get_or_insert_with(|| Box::pin(sleep(PARTING)));
+        let mut piece = [0; 8 << 10];
+        loop {
+            if parting.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            let mut piece = ReadBuf::new(&mut piece);
+            let read = ready!(Pin::new(&mut tls.get_mut().0).poll_read(context, &mut piece));
+            if read.is_err() || piece.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
     }
 }

@@ -23,6 +23,8 @@ pub struct Session {
     phase: Mutex<Phase>,
     /// The request wants to take the connection over.
     upgrading: AtomicBool,
+    /// The connection is no longer HTTP's.
+    taken: AtomicBool,
     /// Given back when the connection ends.
     _place: Place,
 }
@@ -58,8 +60,8 @@ impl Session {
         place: Place,
     ) -> Self {
         let phase = Mutex::new(Phase::Idle(Instant::now()));
-        let upgrading = AtomicBool::new(false);
-        Self { caller, chain, not_after, closer, phase, upgrading, _place: place }
+        let (upgrading, taken) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { caller, chain, not_after, closer, phase, upgrading, taken, _place: place }
     }
 
     /// Ends it, from wherever.
@@ -96,12 +98,18 @@ impl Session {
     /// The connection was taken over: its new owner is told of every end.
     pub fn taken_over(&self) {
         self.upgrading.store(false, Ordering::Relaxed);
+        self.taken.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was.
+    pub fn is_taken(&self) -> bool {
+        self.taken.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
         *self.session.phase.lock().unwrap_or_else(PoisonError::into_inner) = Phase::Idle(Instant::now());
-        self.session.taken_over();
+        self.session.upgrading.store(false, Ordering::Relaxed);
     }
 }
