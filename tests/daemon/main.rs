@@ -11,6 +11,7 @@ mod crowd;
 mod dice;
 mod exec;
 mod files;
+mod full;
 mod harness;
 mod health;
 mod images;
