@@ -34,23 +34,9 @@ fn lines(world: &World, name: &str) -> Vec<u64> {
     numbers
 }
 
-#[test]
-fn a_full_disk_stops_what_needs_room_and_nothing_else() {
-    let mut world = match World::on_a_disk(MEBIBYTES) {
-        Ok(world) => world,
-        Err(why) => return skip(&format!("no small disk can be mounted: {why}")),
-    };
+/// What needs room is refused with the reason; what runs, runs on, and can be looked at and ended.
+fn stays_usable(world: &World) {
     let archive = world.rootfs_archive();
-    detach(&world, "talks", "i=0; while :; do i=$((i+1)); echo line-$i; sleep 0.02; done");
-    detach(
-        &world,
-        "ends",
-        "read x </tmp/never 2>/dev/null; while [ ! -e /dev/shm/go ]; do sleep 0.05; done; exit 9",
-    );
-    wait_until("it talks", || !lines(&world, "talks").is_empty());
-    fill(&world);
-
-    // What needs room is refused with the reason; what runs, runs on, and can be looked at and ended.
     let no_room = "no space left on device";
     let says = |words: &[&str]| {
         let output = world.docker(words).run();
@@ -79,11 +65,30 @@ fn a_full_disk_stops_what_needs_room_and_nothing_else() {
     // A start needs next to nothing: it has it, or says why not.
     let late = world.docker(["run", "--rm", "--net", "none", "busybox", "echo", "fits"]).run();
     assert!(late.text() == "fits" || late.stderr().contains("o space left on device"), "{late}");
-    assert_eq!(inspect(&world, "talks", "{{.State.Status}}"), "running");
+    assert_eq!(inspect(world, "talks", "{{.State.Status}}"), "running");
     assert_eq!(world.docker(["exec", "talks", "echo", "in"]).run().ok().text(), "in");
     world.ok(&["exec", "ends", "touch", "/dev/shm/go"]);
     assert_eq!(world.ok(&["wait", "ends"]), "9");
-    lines(&world, "talks");
+    lines(world, "talks");
+}
+
+#[test]
+fn a_full_disk_stops_what_needs_room_and_nothing_else() {
+    let mut world = match World::on_a_disk(MEBIBYTES) {
+        Ok(world) => world,
+        Err(why) => return skip(&format!("no small disk can be mounted: {why}")),
+    };
+    let archive = world.rootfs_archive();
+    detach(&world, "talks", "i=0; while :; do i=$((i+1)); echo line-$i; sleep 0.02; done");
+    detach(
+        &world,
+        "ends",
+        "read x </tmp/never 2>/dev/null; while [ ! -e /dev/shm/go ]; do sleep 0.05; done; exit 9",
+    );
+    wait_until("it talks", || !lines(&world, "talks").is_empty());
+    fill(&world);
+
+    stays_usable(&world);
 
     // A crash finds everything again, though it can write nothing down.
     world.crash_daemon();
