@@ -12,6 +12,8 @@ use crate::failure::{Doing as _, Failure, Outcome};
 
 pub const OURS: &str = "casemated";
 pub const PEER: &str = "dockerd";
+/// Beneath which dockerd's containers have their control groups; it leaves that behind.
+const GROUP: &str = "bench-dockerd";
 
 /// An engine that runs.
 pub struct Engine {
@@ -51,7 +53,7 @@ impl Engine {
         for (flag, name) in [("data-root", "data"), ("exec-root", "exec"), ("pidfile", "pid")] {
             dockerd.arg(format!("--{flag}={}", home.join(name).display()));
         }
-        dockerd.args(["--bridge=none", "--iptables=false", "--cgroup-parent=/bench-dockerd"]);
+        dockerd.args(["--bridge=none", "--iptables=false", &format!("--cgroup-parent=/{GROUP}")]);
         let errors = log.try_clone().doing("log of dockerd")?;
         let daemon = dockerd.stdin(Stdio::null()).stdout(log).stderr(errors).spawn().doing("dockerd")?;
         let environment = vec![("DOCKER_HOST".to_owned(), format!("unix://{}", socket.display()))];
@@ -99,8 +101,24 @@ impl Engine {
                 if let Some(pid) = i32::try_from(daemon.id()).ok().and_then(Pid::from_raw) {
                     kill_process(pid, Signal::TERM).doing("end dockerd")?;
                 }
-                daemon.wait().doing("dockerd").map(drop)
+                daemon.wait().doing("dockerd")?;
+                remove_groups();
+                Ok(())
             }
+        }
+    }
+}
+
+/// Removes dockerd's parent group from every hierarchy: it is empty now.
+fn remove_groups() {
+    let hierarchies =
+        fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
+    for hierarchy in hierarchies.chain([PathBuf::from("/sys/fs/cgroup")]) {
+        let group = hierarchy.join(GROUP);
+        if group.is_dir()
+            && let Err(error) = fs::remove_dir(&group)
+        {
+            eprintln!("xtask: removing {}: {error}", group.display());
         }
     }
 }
