@@ -3,54 +3,10 @@
 //! "Supports" is about the program, not the host: what the host's kernel lacks is said when it is asked for.
 
 use casemate_policy::Policy;
+use casemate_spec::capability::NAMES;
 use serde_json::{Value, json};
 
 use crate::choice::ANNOTATION;
-
-/// In the order of their numbers in linux/capability.h.
-pub(crate) const CAPABILITIES: &[&str] = &[
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_DAC_READ_SEARCH",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETPCAP",
-    "CAP_LINUX_IMMUTABLE",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_BROADCAST",
-    "CAP_NET_ADMIN",
-    "CAP_NET_RAW",
-    "CAP_IPC_LOCK",
-    "CAP_IPC_OWNER",
-    "CAP_SYS_MODULE",
-    "CAP_SYS_RAWIO",
-    "CAP_SYS_CHROOT",
-    "CAP_SYS_PTRACE",
-    "CAP_SYS_PACCT",
-    "CAP_SYS_ADMIN",
-    "CAP_SYS_BOOT",
-    "CAP_SYS_NICE",
-    "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME",
-    "CAP_SYS_TTY_CONFIG",
-    "CAP_MKNOD",
-    "CAP_LEASE",
-    "CAP_AUDIT_WRITE",
-    "CAP_AUDIT_CONTROL",
-    "CAP_SETFCAP",
-    "CAP_MAC_OVERRIDE",
-    "CAP_MAC_ADMIN",
-    "CAP_SYSLOG",
-    "CAP_WAKE_ALARM",
-    "CAP_BLOCK_SUSPEND",
-    "CAP_AUDIT_READ",
-    "CAP_PERFMON",
-    "CAP_BPF",
-    "CAP_CHECKPOINT_RESTORE",
-];
 
 /// The "Features Structure".
 pub fn features() -> Value {
@@ -73,7 +29,7 @@ pub fn features() -> Value {
 fn linux() -> Value {
     json!({
         "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
-        "capabilities": CAPABILITIES,
+        "capabilities": NAMES.as_slice(),
         "cgroup": {"v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true},
         "seccomp": seccomp(),
         "apparmor": {"enabled": true},
@@ -145,10 +101,10 @@ mod tests {
 
     #[test]
     fn every_capability_is_one_that_a_configuration_may_name() {
-        let document = json!({"cwd": "/", "capabilities": {"bounding": CAPABILITIES}});
+        let document = json!({"cwd": "/", "capabilities": {"bounding": NAMES.as_slice()}});
         let process = casemate_spec::parse_process(document.to_string().as_bytes()).unwrap();
         let set = process.capabilities().as_ref().unwrap().bounding().clone().unwrap();
-        assert_eq!(set.len(), CAPABILITIES.iter().collect::<HashSet<_>>().len());
+        assert_eq!(set.len(), NAMES.iter().collect::<HashSet<_>>().len());
     }
 
     #[test]

@@ -2,73 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use casemate_spec::capability::{DOCKER, NAMES};
 use oci_spec::runtime::{Capability, LinuxCapabilities};
 
 use super::HostConfig;
 use crate::{Failure, Result};
-
-/// What Docker gives a container that asks for nothing.
-const USUAL: [&str; 14] = [
-    "CAP_AUDIT_WRITE",
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_MKNOD",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_RAW",
-    "CAP_SETFCAP",
-    "CAP_SETGID",
-    "CAP_SETPCAP",
-    "CAP_SETUID",
-    "CAP_SYS_CHROOT",
-];
-
-/// All that there are, in the kernel's order (capabilities(7)).
-const ALL: [&str; 41] = [
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_DAC_READ_SEARCH",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETPCAP",
-    "CAP_LINUX_IMMUTABLE",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_BROADCAST",
-    "CAP_NET_ADMIN",
-    "CAP_NET_RAW",
-    "CAP_IPC_LOCK",
-    "CAP_IPC_OWNER",
-    "CAP_SYS_MODULE",
-    "CAP_SYS_RAWIO",
-    "CAP_SYS_CHROOT",
-    "CAP_SYS_PTRACE",
-    "CAP_SYS_PACCT",
-    "CAP_SYS_ADMIN",
-    "CAP_SYS_BOOT",
-    "CAP_SYS_NICE",
-    "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME",
-    "CAP_SYS_TTY_CONFIG",
-    "CAP_MKNOD",
-    "CAP_LEASE",
-    "CAP_AUDIT_WRITE",
-    "CAP_AUDIT_CONTROL",
-    "CAP_SETFCAP",
-    "CAP_MAC_OVERRIDE",
-    "CAP_MAC_ADMIN",
-    "CAP_SYSLOG",
-    "CAP_WAKE_ALARM",
-    "CAP_BLOCK_SUSPEND",
-    "CAP_AUDIT_READ",
-    "CAP_PERFMON",
-    "CAP_BPF",
-    "CAP_CHECKPOINT_RESTORE",
-];
 
 /// What is asked for, each as `CAP_X`.
 ///
@@ -79,13 +17,13 @@ pub fn asked(host_config: &HostConfig) -> Result<BTreeSet<String>> {
     let drop = normalized("CapDrop", host_config.cap_drop.as_deref().unwrap_or_default())?;
     let set = |list: &[&str]| -> BTreeSet<String> { list.iter().map(|cap| (*cap).to_owned()).collect() };
     if host_config.privileged {
-        return Ok(set(&ALL));
+        return Ok(set(&NAMES));
     }
     let all = "ALL";
     Ok(match (add.contains(all), drop.contains(all)) {
-        (true, _) => set(&ALL).difference(&drop).cloned().collect(),
+        (true, _) => set(&NAMES).difference(&drop).cloned().collect(),
         (false, true) => add,
-        (false, false) => set(&USUAL).difference(&drop).chain(&add).cloned().collect(),
+        (false, false) => set(&DOCKER).difference(&drop).chain(&add).cloned().collect(),
     })
 }
 
@@ -112,7 +50,7 @@ fn normalized(option: &str, names: &[String]) -> Result<BTreeSet<String>> {
             let upper = name.trim().to_ascii_uppercase();
             let full =
                 if upper == "ALL" || upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
-            if full == "ALL" || ALL.contains(&full.as_str()) {
+            if full == "ALL" || NAMES.contains(&full.as_str()) {
                 return Ok(full);
             }
             Err(Failure::invalid(format!("invalid {option}: unknown capability: {full:?}")))
@@ -133,7 +71,7 @@ mod tests {
 
     #[test]
     fn sets_are_counted_as_docker_does() {
-        assert_eq!(names(&[], &[], false).expect("usual"), USUAL);
+        assert_eq!(names(&[], &[], false).expect("usual"), DOCKER);
         assert_eq!(names(&[], &["ALL"], false).expect("none"), Vec::<String>::new());
         assert_eq!(names(&["sys_admin"], &["all"], false).expect("one"), ["CAP_SYS_ADMIN"]);
         assert_eq!(names(&["ALL"], &["CHOWN"], false).expect("all but one").len(), 40);

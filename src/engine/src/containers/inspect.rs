@@ -1,28 +1,11 @@
 //! What clients are shown of a container, in the API's form, with Docker's habits where nothing is there.
 
-use casemate_spec::wire::{Task, TaskReply, View};
+use casemate_spec::wire::{MASKED, READ_ONLY, Task, TaskReply, View};
 use serde_json::{Map, Value, json};
 
 use super::{Container, MountPoint, PointKind, State};
 use crate::clock::rfc3339;
 use crate::{Engine, Result, files};
-
-/// What cannot be read where nothing else was asked: the broker's list, in Docker's order.
-const MASKED: [&str; 11] = [
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/firmware",
-];
-/// What cannot be written where nothing else was asked.
-const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// Bytes of a container's own layer, and of everything it stands on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

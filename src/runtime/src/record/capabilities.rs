@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::calls::NAMESPACES;
 use super::seen::Seen;
 use super::trace::{Event, Trace};
-use crate::features::CAPABILITIES;
+use casemate_spec::capability::NAMES;
 
 const CAP_SYS_ADMIN: u8 = 21;
 
@@ -184,13 +184,13 @@ pub fn names(
 ) -> BTreeMap<&'static str, &'static str> {
     needed
         .iter()
-        .filter_map(|(number, call)| Some((*CAPABILITIES.get(usize::from(*number))?, *call)))
+        .filter_map(|(number, call)| Some((*NAMES.get(usize::from(*number))?, *call)))
         .filter(|(name, _)| given.contains(*name))
         .collect()
 }
 
 fn number(name: &str) -> Option<u8> {
-    CAPABILITIES.iter().position(|known| *known == name).and_then(|at| u8::try_from(at).ok())
+    NAMES.iter().position(|known| *known == name).and_then(|at| u8::try_from(at).ok())
 }
 
 #[cfg(test)]

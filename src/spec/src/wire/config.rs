@@ -322,7 +322,7 @@ const CAPABILITIES: [Capability; 41] = [
     Capability::WakeAlarm,
 ];
 /// Docker's: memory and hardware of the host, and what tells what others do.
-const MASKED: [&str; 11] = [
+pub const MASKED: [&str; 11] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
@@ -336,7 +336,7 @@ const MASKED: [&str; 11] = [
     "/sys/firmware",
 ];
 /// Docker's: settings of the whole kernel.
-const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+pub const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 #[cfg(test)]
 mod tests {

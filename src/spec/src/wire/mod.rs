@@ -21,7 +21,7 @@ pub use broker::{
     Adopted, Answer, Ask, Audited, Exited, Host, Limits, Refusal, RefusalKind, Reply, Request, Stored,
 };
 pub use bundle::{Program, StoreDocument};
-pub use config::{Places, Written, all_capabilities};
+pub use config::{MASKED, Places, READ_ONLY, Written, all_capabilities};
 pub use container::{
     Bind, Container, Files, Mount, MountKind, NamespaceOf, Namespaces, Propagation, Root, Streams, View,
 };
