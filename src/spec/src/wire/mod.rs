@@ -11,7 +11,9 @@ mod bundle;
 mod config;
 mod container;
 mod name;
+mod network;
 mod refusal;
+mod resolver;
 mod shim;
 mod task;
 mod verb;
@@ -26,6 +28,8 @@ pub use container::{
     Bind, Container, Files, Mount, MountKind, NamespaceOf, Namespaces, Propagation, Root, Streams, View,
 };
 pub use name::{HexId, PolicyName, Tenant};
+pub use network::{Allowed, Egress, Endpoint, NetOrder, Network, NetworkKind, Protocol, Published, Subnet};
+pub use resolver::{AllowedName, Client, Names, Opened, Said};
 pub use shim::{Frame, LogOrder, Order, Outcome, PACKET};
 pub use task::{Change, ChangeKind, PathStat, Task, TaskFailure, TaskOrder, TaskReply, UserEntry};
 pub use verb::{Verb, Wants, When};
