@@ -1,5 +1,5 @@
 //! What the daemon and `casemate-dns` say to each other, one packet of JSON each over a `SOCK_SEQPACKET` socket; and
-//! how `casemate-net` hands it the sockets that it has opened in a container's network namespace.
+//! how it is handed that socket, and those that `casemate-net` has opened in a container's network namespace.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -8,14 +8,22 @@ use serde::{Deserialize, Serialize};
 
 use super::{Allowed, HexId};
 
-/// From the daemon.
+/// From the daemon, which begins with [`Names::Reset`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Names {
     /// Forget every network and client; what follows is the whole. Sockets are kept.
     Reset,
-    /// The whole has been said: what of the sockets belongs to no client may be closed.
+    /// The whole has been said: sockets that came before it and are no client's are closed.
     Complete,
+    /// A network by its own name, so that `web.backend` is found where `web` is; none takes the network away, with
+    /// every name and address on it.
+    Network {
+        /// Which.
+        network: HexId,
+        /// Lower case.
+        name: Option<String>,
+    },
     /// A name on a network, with its addresses; an empty list takes it away. Several containers may have one name.
     Name {
         /// Which network.
@@ -63,7 +71,8 @@ pub struct Client {
     pub networks: Vec<HexId>,
     /// Names that only it has: links, by name.
     pub own: BTreeMap<String, Vec<IpAddr>>,
-    /// Where other names are asked for: none where it is on internal networks alone.
+    /// Where other names are asked for, by the host's own interfaces: none where it is on internal networks alone, and
+    /// none that is an address of another tenant's.
     pub upstream: Vec<SocketAddr>,
     /// Names that may be asked for outside, where its egress is limited; none is all.
     pub allow: Option<Vec<AllowedName>>,
@@ -103,11 +112,18 @@ pub enum Said {
     },
 }
 
-/// With the sockets that were opened in a container's network namespace, over the resolver's other socket: UDP and TCP,
-/// in this order, bound to 127.0.0.11.
+/// To the resolver's listening socket (descriptor 3 of it, `dns.sock` in the run directory), one packet a connection, with
+/// descriptors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Opened {
-    /// Whose.
-    pub container: HexId,
+#[serde(rename_all = "camelCase")]
+pub enum Opened {
+    /// With two sockets that were opened in a container's network namespace, UDP and TCP in this order, bound to
+    /// 127.0.0.11. They take the place of what the container had before.
+    Sockets {
+        /// Whose.
+        container: HexId,
+    },
+    /// With one socket, at whose other end a daemon speaks [`Names`] from now on. It takes the place of the daemon before.
+    /// Until then, and after that one has gone, names are answered as they were known last.
+    Daemon,
 }
