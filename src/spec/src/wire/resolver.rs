@@ -112,7 +112,7 @@ pub enum Said {
     },
 }
 
-/// To the resolver's listening socket (descriptor 3 of it, `dns.sock` in the run directory), one packet a connection, with
+/// To the resolver's listening socket (its standard input; `dns.sock` in the run directory), one packet a connection, with
 /// descriptors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
