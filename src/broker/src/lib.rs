@@ -20,6 +20,7 @@ mod containers;
 mod daemon;
 mod help;
 mod host;
+mod networks;
 mod packet;
 mod places;
 mod process;

@@ -127,6 +127,14 @@ impl Broker {
             Ask::MakeVolume { volume, tenant } => done(self.make_volume(&volume, &tenant)),
             Ask::RemoveVolume { volume } => done(self.remove_volume(&volume)),
             Ask::Limit { tenant, limits } => self.limit(asker, &tenant, &limits),
+            Ask::MakeNetwork { network } => later(self.make_network(asker, network)),
+            Ask::DropNetwork { network } => later(self.drop_network(asker, &network)),
+            Ask::ConnectNetworks { id, endpoints } => later(self.connect_networks(asker, &id, endpoints)),
+            Ask::DisconnectNetworks { id, endpoints } => {
+                later(self.disconnect_networks(asker, &id, &endpoints))
+            }
+            Ask::Admit { id, allowed, seconds } => later(self.admit_egress(asker, &id, allowed, seconds)),
+            Ask::Resolver => self.resolver_channel().map(Some),
             Ask::Audit(said) => done(self.audit.write(&said_entry(&said)).map_err(refused)),
             Ask::Farewell { .. } => {
                 self.daemon.farewell();

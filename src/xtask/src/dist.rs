@@ -6,8 +6,8 @@ use crate::workspace;
 
 /// Our programs.
 #[cfg(feature = "dist")]
-const PROGRAMS: [&str; 6] =
-    ["runtime", "casemate", "casemated", "casemate-broker", "casemate-shim", "casemate-layer"];
+const PROGRAMS: [&str; 7] =
+    ["runtime", "casemate", "casemated", "casemate-broker", "casemate-shim", "casemate-layer", "casemate-net"];
 
 /// Builds the programs, then starts this program once more with the feature that links `runtime`.
 #[cfg(not(feature = "dist"))]

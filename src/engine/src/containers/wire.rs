@@ -109,6 +109,8 @@ pub fn pure(
         init: host_config.init == Some(true),
         annotations: annotations(container, &host_config),
         namespaces,
+        endpoints: Vec::new(),
+        resolver: false,
     })
 }
 

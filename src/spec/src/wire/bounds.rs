@@ -5,7 +5,10 @@
 
 use oci_spec::runtime::{LinuxSeccomp, Process};
 
-use super::{Ask, Container, HexId, LogOrder, Mount, MountKind, Request, Root, Streams, Task, View};
+use super::{
+    Allowed, Ask, Container, Endpoint, HexId, LogOrder, Mount, MountKind, Network, NetworkKind, Request,
+    Root, Streams, Subnet, Task, View,
+};
 use crate::mount::MountOptions;
 use crate::{Error, Result};
 
@@ -22,6 +25,12 @@ const PATH: usize = 4096;
 const FILE: usize = 1 << 20;
 /// Bytes of any other text.
 const TEXT: usize = 64 << 10;
+/// Networks of one container.
+const ENDPOINTS: usize = 64;
+/// Ports that one endpoint publishes: a range is that many.
+const PORTS: usize = 4096;
+/// Lines of an allow-list.
+const ALLOWED: usize = 256;
 /// What a tmpfs may be told; everything else would make it something else.
 const TMPFS: [&str; 8] = ["size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol", "huge"];
 
@@ -51,6 +60,16 @@ impl Request {
             Ask::Stats { every, .. } => refuse(every == &Some(0), "every", "not a time"),
             Ask::Processes { options, .. } => options_of_ps(options),
             Ask::Help { view: seen, task: asked } => view(seen).and_then(|()| task(asked)),
+            Ask::MakeNetwork { network: asked } => network(asked),
+            Ask::ConnectNetworks { endpoints: asked, .. } => endpoints(asked),
+            Ask::DisconnectNetworks { endpoints: asked, .. } => {
+                refuse(asked.len() > ENDPOINTS, "endpoints", "more than 64")
+            }
+            Ask::Admit { allowed: asked, seconds, .. } => {
+                refuse(!(1..=86_400).contains(seconds), "seconds", "not one of 1 to 86400")?;
+                refuse(asked.len() > ALLOWED, "allowed", "more than 256")?;
+                asked.iter().try_for_each(allowed)
+            }
             Ask::Audit(said) => {
                 let texts =
                     [&said.who, &said.tenant, &said.action, &said.object, &said.verdict, &said.reason];
@@ -103,7 +122,72 @@ fn container(asked: &Container) -> Result<()> {
     for path in asked.masked_paths.iter().chain(&asked.readonly_paths).flatten() {
         absolute("maskedPaths, readonlyPaths", path)?;
     }
+    endpoints(&asked.endpoints)?;
     seccomp(asked)
+}
+
+fn network(asked: &Network) -> Result<()> {
+    let count = |v4: bool| asked.subnets.iter().filter(|subnet| subnet.address.is_ipv4() == v4).count();
+    refuse(count(true) > 1 || count(false) > 1, "subnets", "more than one of IPv4 or of IPv6")?;
+    for subnet in &asked.subnets {
+        let fits = if subnet.address.is_ipv4() { 8..=30 } else { 16..=126 };
+        refuse(!fits.contains(&subnet.prefix), "subnets", "too large, or too small")?;
+        refuse(subnet.is_special(), "subnets", "these addresses have another meaning")?;
+        refuse(subnet.first() != subnet.address, "subnets", "the address has bits beyond its prefix")?;
+        let outside = subnet.gateway.is_some_and(|gateway| !subnet.has_host(gateway));
+        refuse(outside, "gateway", "not an address of the subnet's")?;
+    }
+    refuse(asked.mtu.is_some_and(|mtu| !(68..=65_535).contains(&mtu)), "mtu", "not one of 68 to 65535")?;
+    match &asked.kind {
+        NetworkKind::Bridge => Ok(()),
+        NetworkKind::Macvlan { parent } => {
+            let fits = |b: u8| b.is_ascii_graphic() && b != b'/' && b != b'%';
+            let bad = parent.is_empty() || parent.len() > 15 || !parent.bytes().all(fits);
+            refuse(bad || matches!(parent.as_str(), "." | ".."), "parent", "no interface's name")
+        }
+    }
+}
+
+fn endpoints(list: &[Endpoint]) -> Result<()> {
+    refuse(list.len() > ENDPOINTS, "endpoints", "more than 64")?;
+    let routed = |v4: bool| list.iter().flat_map(|one| &one.routes).filter(|way| way.is_ipv4() == v4).count();
+    refuse(routed(true) > 1 || routed(false) > 1, "routes", "more than one endpoint has the way out")?;
+    for (at, asked) in list.iter().enumerate() {
+        endpoint(asked).map_err(|error| error.within(format!("endpoints[{at}]")))?;
+        let earlier = list.iter().take(at);
+        let same = |other: &Endpoint| {
+            other.number == asked.number || other.id == asked.id || other.network == asked.network
+        };
+        refuse(earlier.into_iter().any(same), "endpoints", "two of one id, number or network")?;
+    }
+    Ok(())
+}
+
+fn endpoint(asked: &Endpoint) -> Result<()> {
+    let [first, ..] = asked.mac;
+    refuse(first & 3 != 2, "mac", "not a locally administered address of one interface")?;
+    let families = |list: &[std::net::IpAddr]| {
+        list.iter().filter(|address| address.is_ipv4()).count() <= 1
+            && list.iter().filter(|address| address.is_ipv6()).count() <= 1
+    };
+    let addresses: Vec<_> = asked.addresses.iter().map(|(address, _)| *address).collect();
+    refuse(!families(&addresses), "addresses", "more than one of IPv4 or of IPv6")?;
+    refuse(!families(&asked.routes), "routes", "more than one of IPv4 or of IPv6")?;
+    refuse(asked.ports.len() > PORTS, "ports", "more than 4096")?;
+    refuse(asked.ports.iter().any(|port| port.port == 0 || port.host.port() == 0), "ports", "port 0")?;
+    let reachable = |v4: bool| addresses.iter().any(|address| address.is_ipv4() == v4);
+    let lost = asked.ports.iter().any(|port| !reachable(port.host.is_ipv4()));
+    refuse(lost, "ports", "published for a family of addresses that it has none of")?;
+    let Some(egress) = &asked.egress else { return Ok(()) };
+    refuse(egress.allow.len() > ALLOWED, "egress", "more than 256")?;
+    egress.allow.iter().try_for_each(allowed)
+}
+
+fn allowed(line: &Allowed) -> Result<()> {
+    let range = Subnet { address: line.address, prefix: line.prefix, gateway: None };
+    let bits = if line.address.is_ipv4() { 32 } else { 128 };
+    refuse(line.prefix > bits || range.first() != line.address, "allowed", "no range of addresses")?;
+    refuse(line.ports.is_some_and(|(first, last)| first > last), "allowed", "no range of ports")
 }
 
 fn seccomp(asked: &Container) -> Result<()> {

@@ -4,7 +4,7 @@
 use oci_spec::runtime::{LinuxResources, Process};
 use serde::{Deserialize, Serialize};
 
-use super::{Container, Files, HexId, Streams, Task, Tenant, View};
+use super::{Allowed, Container, Endpoint, Files, HexId, Network, Streams, Task, Tenant, View};
 
 /// One question. Answers may come in another order; `number` says which is whose.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -193,6 +193,45 @@ pub enum Ask {
         /// How much.
         limits: Limits,
     },
+
+    /// Make a network of the host, or make it be as it is said here; to be asked for again after a start of the host.
+    /// Refused as [`RefusalKind::Conflict`] where a subnet overlaps a route of the host or another network.
+    MakeNetwork {
+        /// Which.
+        network: Network,
+    },
+    /// Remove it; refused while a container is connected. One that is not there is as good.
+    DropNetwork {
+        /// Which.
+        network: HexId,
+    },
+    /// Connect a running container to more networks. All or nothing.
+    ConnectNetworks {
+        /// Which container.
+        id: HexId,
+        /// To what, and how; their interfaces' numbers are not in use.
+        endpoints: Vec<Endpoint>,
+    },
+    /// Disconnect a running container. What is not there is as good.
+    DisconnectNetworks {
+        /// Which container.
+        id: HexId,
+        /// From what: ids of endpoints.
+        endpoints: Vec<HexId>,
+    },
+    /// Let a running container whose egress is limited reach what a name of its allow-list stands for, for a while.
+    Admit {
+        /// Which container.
+        id: HexId,
+        /// What.
+        allowed: Vec<Allowed>,
+        /// For how long.
+        seconds: u32,
+    },
+    /// A new channel to the resolver; the daemon before had another one, which ends. Answer: [`Answer::Connected`] with
+    /// it: a `SOCK_SEQPACKET` socket for [`super::Names`] and [`super::Said`]. It ends when the resolver does: then it is
+    /// asked for again.
+    Resolver,
     /// A line for the audit log, about what the daemon itself decided.
     Audit(Audited),
     /// The daemon ends in good order: the broker lets containers run on (`keep`), or has seen them stopped.
@@ -255,7 +294,7 @@ pub enum Answer {
         /// The process, as the host numbers it.
         pid: i32,
     },
-    /// To [`Ask::Connect`].
+    /// To [`Ask::Connect`] and [`Ask::Resolver`].
     Connected,
     /// To [`Ask::Release`].
     Exited(Exited),

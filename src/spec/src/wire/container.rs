@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use oci_spec::runtime::{LinuxDevice, LinuxResources, LinuxSeccomp, Process};
 use serde::{Deserialize, Serialize};
 
-use super::{HexId, PolicyName, Tenant};
+use super::{Endpoint, HexId, PolicyName, Tenant};
 
 /// Everything that may be asked of a container. The broker writes the runtime's configuration from it, field by field:
 /// hooks, paths of namespaces and places of the store cannot be expressed.
@@ -26,6 +26,12 @@ pub struct Container {
     pub domainname: Option<String>,
     /// What is shared with whom.
     pub namespaces: Namespaces,
+    /// What its own network namespace is connected to before its first instruction.
+    #[serde(default)]
+    pub endpoints: Vec<Endpoint>,
+    /// Names are answered in it, at 127.0.0.11.
+    #[serde(default)]
+    pub resolver: bool,
     /// Beyond those that every container has, in the order in which they are mounted.
     pub mounts: Vec<Mount>,
     /// Devices beyond the usual ones.

@@ -3,7 +3,7 @@
 //! The daemon chooses addresses and names; the broker holds what it chose to a tenant's own networks and to the host's
 //! ceiling; `casemate-net` does it. Names of interfaces are derived from ids, so that none can be asked for.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -72,10 +72,13 @@ pub struct Endpoint {
     pub addresses: Vec<(IpAddr, u8)>,
     /// The way out, of this endpoint alone among a container's: none where the network is internal.
     pub routes: Vec<IpAddr>,
-    /// What is published of it.
+    /// What is published of it. The host's port is a number by now: whoever asks has chosen it.
     pub ports: Vec<Published>,
     /// Where it may connect to; none is everywhere.
     pub egress: Option<Egress>,
+    /// Link-local addresses can be reached, where clouds keep the credentials of the host (169.254.0.0/16, fe80::/10,
+    /// fd00:ec2::254): only where that was asked for and a policy admits it.
+    pub link_local: bool,
 }
 
 /// A published port.
@@ -123,7 +126,8 @@ pub struct Allowed {
 }
 
 /// What `casemate-net` is told, as JSON on its standard input. It answers with its exit status and, where something is
-/// wrong, a line on its standard error in the form of every program of ours.
+/// wrong, a line on its standard error in the form of every program of ours: 1 where it failed, 2 where the order makes no
+/// sense, 3 where somebody else has what is wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum NetOrder {
@@ -133,7 +137,7 @@ pub enum NetOrder {
     Drop(HexId),
     /// Connect the network namespace of a process that runs. All or nothing.
     Attach {
-        /// The process, by the host's number.
+        /// The process, by the host's number; 0 is the one that a hook is told of, or descriptor 3 is the namespace.
         pid: i32,
         /// What is connected.
         endpoints: Vec<Endpoint>,
@@ -146,6 +150,8 @@ pub enum NetOrder {
     Detach {
         /// What.
         endpoints: Vec<Endpoint>,
+        /// Their networks.
+        networks: Vec<Network>,
     },
     /// Make everything be as it is said here, in one transaction for the rules: after a start of the host, of the broker,
     /// or after somebody has flushed our table.
@@ -173,6 +179,74 @@ impl Network {
     }
 }
 
+impl Subnet {
+    /// The first address that has the prefix: the same as `address` in a subnet that is well-formed.
+    pub fn first(&self) -> IpAddr {
+        of_bits(bits(self.address) & self.mask(), self.address)
+    }
+
+    /// The last.
+    pub fn last(&self) -> IpAddr {
+        of_bits(bits(self.address) | !self.mask(), self.address)
+    }
+
+    /// Whether an address is in it.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        address.is_ipv4() == self.address.is_ipv4()
+            && bits(address) & self.mask() == bits(self.address) & self.mask()
+    }
+
+    /// Whether an address is in it that a host may have: neither that of the network itself nor IPv4's broadcast.
+    pub fn has_host(&self, address: IpAddr) -> bool {
+        let broadcast = self.address.is_ipv4() && address == self.last();
+        self.contains(address) && address != self.first() && !broadcast
+    }
+
+    /// Whether two have an address in common.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let shorter = if self.prefix <= other.prefix { self } else { other };
+        let longer = if self.prefix <= other.prefix { other } else { self };
+        shorter.contains(longer.address)
+    }
+
+    /// Whether an address of it stands for something else than a host: this host, a link, a group, documentation of none.
+    pub fn is_special(&self) -> bool {
+        let special: [(IpAddr, u8); 7] = [
+            (Ipv4Addr::UNSPECIFIED.into(), 8),
+            (Ipv4Addr::LOCALHOST.into(), 8),
+            (Ipv4Addr::new(169, 254, 0, 0).into(), 16),
+            // Groups, and what is reserved above them.
+            (Ipv4Addr::new(224, 0, 0, 0).into(), 3),
+            (Ipv6Addr::UNSPECIFIED.into(), 8),
+            (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0).into(), 10),
+            (Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0).into(), 8),
+        ];
+        special.into_iter().any(|(address, prefix)| self.overlaps(&Self { address, prefix, gateway: None }))
+    }
+
+    /// Of 128 bits, IPv4's in the lowest 32.
+    fn mask(&self) -> u128 {
+        let width = if self.address.is_ipv4() { 32 } else { 128 };
+        let host = u32::from(width - self.prefix.min(width));
+        u128::MAX.checked_shl(host).unwrap_or(0)
+    }
+}
+
+fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => u32::from(address).into(),
+        IpAddr::V6(address) => address.into(),
+    }
+}
+
+/// What does not fit IPv4 is cut off: the upper bits of a mask are all set.
+fn of_bits(bits: u128, like: IpAddr) -> IpAddr {
+    match like {
+        IpAddr::V4(_) => Ipv4Addr::from(u32::try_from(bits & u128::from(u32::MAX)).unwrap_or(0)).into(),
+        IpAddr::V6(_) => Ipv6Addr::from(bits).into(),
+    }
+}
+
 impl Endpoint {
     /// The name of the host's end.
     pub fn host_interface(&self) -> String {
@@ -191,4 +265,58 @@ fn interface(prefix: &str, id: &HexId) -> String {
         name.push(digit);
         name
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subnet(text: &str) -> Subnet {
+        let (address, prefix) = text.split_once('/').expect("a prefix");
+        let (address, prefix) = (address.parse().expect("an address"), prefix.parse().expect("a number"));
+        Subnet { address, prefix, gateway: None }
+    }
+
+    #[test]
+    fn subnets_have_first_last_and_hosts() {
+        let four = subnet("10.1.2.0/23");
+        assert_eq!(
+            (four.first(), four.last()),
+            (subnet("10.1.2.0/0").address, subnet("10.1.3.255/0").address)
+        );
+        for (address, contains, host) in [
+            ("10.1.2.0", true, false),
+            ("10.1.2.1", true, true),
+            ("10.1.3.255", true, false),
+            ("10.1.4.0", false, false),
+            ("::a01:201", false, false),
+        ] {
+            let address = address.parse().expect("an address");
+            assert_eq!((four.contains(address), four.has_host(address)), (contains, host), "{address}");
+        }
+        let six = subnet("fd00:1::/64");
+        assert_eq!(six.last(), "fd00:1::ffff:ffff:ffff:ffff".parse::<IpAddr>().expect("an address"));
+        assert!(six.has_host("fd00:1::ffff:ffff:ffff:ffff".parse().expect("an address")));
+        assert!(subnet("0.0.0.0/0").contains("255.1.1.1".parse().expect("an address")));
+    }
+
+    #[test]
+    fn what_overlaps_does_so_both_ways() {
+        for (one, other, overlap) in [
+            ("10.0.0.0/8", "10.1.2.0/24", true),
+            ("10.1.2.0/24", "10.1.3.0/24", false),
+            ("10.1.2.0/24", "10.1.2.0/24", true),
+            ("::/0", "10.0.0.0/8", false),
+            ("fd00::/16", "fd00:1::/64", true),
+        ] {
+            let (one, other) = (subnet(one), subnet(other));
+            assert_eq!((one.overlaps(&other), other.overlaps(&one)), (overlap, overlap), "{one:?} {other:?}");
+        }
+        for special in
+            ["127.0.0.0/24", "169.254.169.0/24", "224.1.0.0/16", "240.0.0.0/8", "fe80::/64", "ff02::/64"]
+        {
+            assert!(subnet(special).is_special(), "{special}");
+        }
+        assert!(!subnet("172.17.0.0/16").is_special() && !subnet("2001:db8::/64").is_special());
+    }
 }

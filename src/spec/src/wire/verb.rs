@@ -76,6 +76,12 @@ impl Ask {
             Ask::MakeVolume { .. } => row("volume.make", true, When::Any, &[]),
             Ask::RemoveVolume { .. } => row("volume.remove", true, When::Any, &[]),
             Ask::Limit { .. } => row("tenant.limit", true, When::Any, &[]),
+            Ask::MakeNetwork { .. } => row("network.make", true, When::Any, &[]),
+            Ask::DropNetwork { .. } => row("network.drop", true, When::Any, &[]),
+            Ask::ConnectNetworks { .. } => row("network.connect", true, When::Alive, &[]),
+            Ask::DisconnectNetworks { .. } => row("network.disconnect", true, When::Alive, &[]),
+            Ask::Admit { .. } => row("network.admit", true, When::Alive, &[]),
+            Ask::Resolver => row("resolver", false, When::Any, &[]),
             Ask::Audit(_) => row("audit", false, When::Any, &[]),
             Ask::Farewell { .. } => row("farewell", true, When::Any, &[]),
         }
@@ -91,6 +97,9 @@ impl Ask {
             Ask::Pause { id } | Ask::Resume { id } | Ask::Update { id, .. } | Ask::Release { id } => Some(id),
             Ask::Stats { id, .. } | Ask::Processes { id, .. } | Ask::RemoveContainer { id } => Some(id),
             Ask::MakeContainer { id, .. } | Ask::Check { id, .. } => Some(id),
+            Ask::ConnectNetworks { id, .. } | Ask::DisconnectNetworks { id, .. } | Ask::Admit { id, .. } => {
+                Some(id)
+            }
             _ => None,
         }
     }
@@ -116,6 +125,11 @@ impl Ask {
             Ask::MakeVolume { volume, .. } | Ask::RemoveVolume { volume } => {
                 about.push(("volume", volume.to_string()))
             }
+            Ask::MakeNetwork { network } => {
+                about.push(("network", network.id.to_string()));
+                about.push(("tenant", network.tenant.to_string()));
+            }
+            Ask::DropNetwork { network } => about.push(("network", network.to_string())),
             _ => {}
         }
         about

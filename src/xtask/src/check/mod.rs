@@ -27,7 +27,7 @@ pub struct Args {
 }
 
 /// The crates that hold privilege, judge for those that do, or unpack what strangers have packed: they never panic.
-const PRIVILEGED: [&str; 7] = [
+const PRIVILEGED: [&str; 8] = [
     "casemate-core",
     "casemate-spec",
     "casemate-policy",
@@ -35,6 +35,7 @@ const PRIVILEGED: [&str; 7] = [
     "casemate-broker",
     "casemate-shim",
     "casemate-layer",
+    "casemate-net",
 ];
 /// Clippy's names for the ways to panic.
 const PANICS: [&str; 8] = [
