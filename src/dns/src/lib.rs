@@ -30,6 +30,6 @@ mod resolver;
 mod serve;
 #[cfg(test)]
 mod tests;
-mod upstream;
+pub mod upstream;
 
 pub use resolver::run;

@@ -123,7 +123,7 @@ fn numbered(question: &[u8]) -> Result<(Vec<u8>, u16)> {
 }
 
 /// The answer, with the number zero and the question as it was asked, if it is one to it.
-fn matching(packet: &[u8], question: &[u8], number: u16) -> Option<(Vec<u8>, Header)> {
+pub fn matching(packet: &[u8], question: &[u8], number: u16) -> Option<(Vec<u8>, Header)> {
     let header = Header::read(&mut BinDecoder::new(packet)).ok()?;
     let ours = header.id == number
         && header.message_type == MessageType::Response

@@ -6,8 +6,16 @@ use crate::workspace;
 
 /// Our programs.
 #[cfg(feature = "dist")]
-const PROGRAMS: [&str; 7] =
-    ["runtime", "casemate", "casemated", "casemate-broker", "casemate-shim", "casemate-layer", "casemate-net"];
+const PROGRAMS: [&str; 8] = [
+    "runtime",
+    "casemate",
+    "casemated",
+    "casemate-broker",
+    "casemate-shim",
+    "casemate-layer",
+    "casemate-net",
+    "casemate-dns",
+];
 
 /// Builds the programs, then starts this program once more with the feature that links `runtime`.
 #[cfg(not(feature = "dist"))]

@@ -41,7 +41,7 @@ pub fn programs() -> PathBuf {
 pub fn build_programs() -> Outcome<PathBuf> {
     // Cargo unites the features of what it builds at once: what the daemon's crates switch on is not for those that hold
     // privilege or read hostile archives.
-    for packages in [&["runtime", "shim", "layer", "broker", "net"][..], &["daemon", "cli"]] {
+    for packages in [&["runtime", "shim", "layer", "broker", "net"][..], &["daemon", "dns", "cli"]] {
         let wanted = packages.iter().flat_map(|name| ["--package".to_owned(), format!("casemate-{name}")]);
         command::run(cargo().args(["build", "--release"]).args(wanted))?;
     }

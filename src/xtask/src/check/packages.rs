@@ -10,7 +10,7 @@ use crate::failure::{Doing as _, Outcome};
 use crate::{command, workspace};
 
 /// Who may import whom. The tests and xtask stand outside the product; everything else is listed.
-const IMPORTS: [(&str, &[&str]); 12] = [
+const IMPORTS: [(&str, &[&str]); 13] = [
     ("casemate-core", &[]),
     ("casemate-spec", &[]),
     ("casemate-policy", &["casemate-spec"]),
@@ -19,6 +19,7 @@ const IMPORTS: [(&str, &[&str]); 12] = [
     ("casemate-shim", &["casemate-core", "casemate-spec"]),
     ("casemate-layer", &["casemate-spec"]),
     ("casemate-net", &["casemate-core", "casemate-spec"]),
+    ("casemate-dns", &["casemate-spec"]),
     ("casemate-engine", &["casemate-spec"]),
     ("casemate-daemon", &["casemate-engine", "casemate-spec"]),
     ("casemate-cli", &["casemate-spec", "casemate-policy"]),
