@@ -1,6 +1,6 @@
 //! Networks of the host: one order, done as a whole or not at all, and the end.
 //!
-//! Holds: bridges, pairs of interfaces, their addresses and routes, and the rules of one table of our own.
+//! Holds: bridges, pairs of interfaces, their addresses and routes, and the rules of two tables of our own.
 //! Never: a socket that listens on the host, a rule of anybody else's, a name that was not derived from an id.
 //! Imports: `core`, `spec`.
 //! If broken: containers reach what they must not, or are reached.
@@ -10,10 +10,62 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+mod arguments;
+mod attach;
+mod link;
+pub mod netlink;
+mod network;
+mod order;
+mod privilege;
+mod resolver;
+mod rules;
+mod settings;
+
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
+use casemate_spec::wire::NetOrder;
+use casemate_spec::{Error, Result};
+
+use arguments::{Arguments, Asked};
+
 /// The program.
-pub fn main(_arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    ExitCode::from(2)
+pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let done = arguments::parse(arguments).and_then(|asked| match asked {
+        Asked::Work(arguments) => work(&arguments),
+        Asked::Print(text) => {
+            std::io::stdout().write_all(text.as_bytes()).map_err(|error| Error::io("standard output", &error))
+        }
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let hint = error.remedy().map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
+            let text = format!("casemate-net: {error}\n{hint}");
+            // There is nobody left to tell when this is gone.
+            std::io::stderr().write_all(text.as_bytes()).unwrap_or_default();
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn work(arguments: &Arguments) -> Result<()> {
+    privilege::shed()?;
+    let order = order::read(arguments)?;
+    match &order {
+        NetOrder::Make(network) => network::make(network, arguments),
+        NetOrder::Drop(network) => network::remove(network, arguments),
+        NetOrder::Attach { pid, endpoints, networks, resolver } => {
+            let target = attach::target(*pid)?;
+            attach::attach(&target, endpoints, networks, resolver.as_ref(), arguments)
+        }
+        NetOrder::Detach { endpoints, networks, inside } => {
+            attach::detach(endpoints, networks, *inside, arguments)
+        }
+        NetOrder::Repair { networks, endpoints } => network::repair(networks, endpoints, arguments),
+        NetOrder::Admit { from, allowed, seconds } => {
+            rules::Rules::open(&arguments.table)?.renew(&rules::admitted(from, allowed, *seconds))
+        }
+    }
 }

@@ -14,7 +14,7 @@ use super::{
     Container, HostConfig, MountPoint, PointKind, capabilities, devices, limits, log, seccomp, texts,
 };
 use crate::files::volumes::Backing;
-use crate::{Engine, Failure, Result};
+use crate::{Engine, Failure, Result, networks};
 
 /// Docker's search path.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -71,7 +71,12 @@ pub fn log_order(container: &Container) -> Result<LogOrder> {
 /// As for [`wire`], or something that create should have refused.
 pub fn translate(engine: &Engine, container: &Container, purpose: Purpose) -> Result<wire::Container> {
     let policy = engine.settings.policy(&container.tenant);
-    pure(container, policy, &|name, what| joined(engine, container, name, what, purpose))
+    let mut asked = pure(container, policy, &|name, what| joined(engine, container, name, what, purpose))?;
+    if purpose == Purpose::Start {
+        asked.endpoints = engine.networks.endpoints(&container.id);
+        asked.resolver = !asked.endpoints.is_empty() && networks::resolvers(engine, container).ours;
+    }
+    Ok(asked)
 }
 
 /// Translates, with nothing of the engine but who it is that is joined.

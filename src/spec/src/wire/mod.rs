@@ -28,7 +28,9 @@ pub use container::{
     Bind, Container, Files, Mount, MountKind, NamespaceOf, Namespaces, Propagation, Root, Streams, View,
 };
 pub use name::{HexId, PolicyName, Tenant};
-pub use network::{Allowed, Egress, Endpoint, NetOrder, Network, NetworkKind, Protocol, Published, Subnet};
+pub use network::{
+    Allowed, Egress, Endpoint, NetOrder, Network, NetworkKind, Protocol, Published, REFUSED_GROUP, Subnet,
+};
 pub use resolver::{AllowedName, Client, Names, Opened, Said};
 pub use shim::{Frame, LogOrder, Order, Outcome, PACKET};
 pub use task::{Change, ChangeKind, PathStat, Task, TaskFailure, TaskOrder, TaskReply, UserEntry};

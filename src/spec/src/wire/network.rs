@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{HexId, Tenant};
 
+/// The group of nfnetlink_log(7) that hears of connections which an egress policy refused; the prefix is the table's name.
+pub const REFUSED_GROUP: u16 = 3378;
+
 /// A network of one tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -134,7 +137,7 @@ pub enum NetOrder {
     /// Make the bridge, its addresses and its rules; one that is there is made to be so.
     Make(Network),
     /// Remove it with its rules; one that is not there is as good.
-    Drop(HexId),
+    Drop(Network),
     /// Connect the network namespace of a process that runs. All or nothing.
     Attach {
         /// The process, by the host's number; 0 is the one that a hook is told of, or descriptor 3 is the namespace.
@@ -152,6 +155,8 @@ pub enum NetOrder {
         endpoints: Vec<Endpoint>,
         /// Their networks.
         networks: Vec<Network>,
+        /// Descriptor 3 is the network namespace, which stays: interfaces with no end on the host are removed in it.
+        inside: bool,
     },
     /// Make everything be as it is said here, in one transaction for the rules: after a start of the host, of the broker,
     /// or after somebody has flushed our table.

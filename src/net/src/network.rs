@@ -1,0 +1,123 @@
+//! Networks: made, removed, and all of them repaired.
+
+use std::collections::BTreeMap;
+
+use casemate_spec::wire::{Endpoint, HexId, Network, NetworkKind};
+use casemate_spec::{Error, Result};
+
+use crate::arguments::Arguments;
+use crate::link::Links;
+use crate::rules::{self, Rules};
+use crate::settings;
+
+/// Ethernet's usual.
+const MTU: u16 = 1500;
+
+/// Makes a network, or has one that is there be so.
+///
+/// # Errors
+/// The kernel's; exit status 3 where its addresses are in use.
+pub fn make(network: &Network, arguments: &Arguments) -> Result<()> {
+    let links = Links::open()?;
+    let rules = Rules::open(&arguments.table)?;
+    settings::forward(&[network])?;
+    let NetworkKind::Macvlan { parent } = &network.kind else { return bridge(network, &links, &rules) };
+    links.index(parent).map(drop).ok_or_else(|| Error::new(parent, "there is no such interface").exit(2))
+}
+
+fn bridge(network: &Network, links: &Links, rules: &Rules<'_>) -> Result<()> {
+    let name = network.bridge();
+    for subnet in &network.subnets {
+        if let Some(route) = links.overlapping(subnet, &name)? {
+            let what = format!("subnet {}/{}", subnet.address, subnet.prefix);
+            let why = format!("the host has a route to {}/{}", route.address, route.prefix);
+            return Err(Error::new(what, why).exit(3));
+        }
+    }
+    let there = links.index(&name).is_some();
+    let made = build(network, links).and_then(|()| rules.add(&rules::of_network(network)));
+    let made = made.and_then(|()| links.up(&name));
+    if made.is_err() && !there {
+        // What it failed of is what counts.
+        let undone = links.delete(&name).and_then(|()| rules.remove(&rules::of_network(network)));
+        return made.and(undone);
+    }
+    made
+}
+
+fn build(network: &Network, links: &Links) -> Result<()> {
+    let name = network.bridge();
+    links.bridge(&name, mac(&network.id), network.mtu.unwrap_or(MTU).into())?;
+    settings::of_bridge(&name, network)?;
+    for subnet in &network.subnets {
+        if let Some(gateway) = subnet.gateway {
+            links.address(&name, gateway, subnet.prefix)?;
+        }
+    }
+    Ok(())
+}
+
+/// A bridge's own, so that it does not change with its ports.
+fn mac(id: &HexId) -> [u8; 6] {
+    let mut mac = [0x02, 0x4e, 0, 0, 0, 0];
+    let digits = id.as_str().as_bytes();
+    for (byte, pair) in mac.iter_mut().skip(2).zip(digits.chunks(2)) {
+        let text = std::str::from_utf8(pair).unwrap_or_default();
+        *byte = u8::from_str_radix(text, 16).unwrap_or_default();
+    }
+    mac
+}
+
+/// Removes a network.
+///
+/// # Errors
+/// The kernel's.
+pub fn remove(network: &Network, arguments: &Arguments) -> Result<()> {
+    if network.kind != NetworkKind::Bridge {
+        return Ok(());
+    }
+    Links::open()?.delete(&network.bridge())?;
+    Rules::open(&arguments.table)?.remove(&rules::of_network(network))
+}
+
+/// Has everything be as it is said: rules in one transaction, and what is missing of links.
+///
+/// # Errors
+/// The kernel's, of the first that failed; the rest was done all the same.
+pub fn repair(networks: &[Network], endpoints: &[Endpoint], arguments: &Arguments) -> Result<()> {
+    let links = Links::open()?;
+    let rules = Rules::open(&arguments.table)?;
+    if networks.is_empty() {
+        // Nobody is connected to nothing: what an earlier instance left goes with it.
+        return rules.leave();
+    }
+    let by_id: BTreeMap<&HexId, &Network> = networks.iter().map(|network| (&network.id, network)).collect();
+    let of_endpoints = endpoints
+        .iter()
+        .filter_map(|endpoint| Some(rules::of_endpoint(endpoint, by_id.get(&endpoint.network)?)))
+        .flatten();
+    let elements: Vec<_> = networks.iter().flat_map(rules::of_network).chain(of_endpoints).collect();
+    // Who may send what comes first: a port that is put back into its bridge is under its rules already.
+    let mut done = rules.replace(&elements);
+    let mut and = |result: Result<()>| {
+        if done.is_ok() {
+            done = result;
+        }
+    };
+    and(settings::forward(&networks.iter().collect::<Vec<_>>()));
+    for network in networks.iter().filter(|network| network.kind == NetworkKind::Bridge) {
+        and(build(network, &links).and_then(|()| links.up(&network.bridge())));
+    }
+    for endpoint in endpoints {
+        let Some(network) = by_id.get(&endpoint.network) else { continue };
+        let port = endpoint.host_interface();
+        // Where the port itself is gone the container's end is, too: it is connected anew when it starts again.
+        if network.kind == NetworkKind::Bridge && links.index(&port).is_some() {
+            and(links
+                .enslave(&port, &network.bridge())
+                .and_then(|()| links.isolate(&port, !network.icc))
+                .and_then(|()| links.up(&port)));
+        }
+    }
+    done
+}
