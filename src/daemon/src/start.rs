@@ -109,6 +109,8 @@ fn settings(places: &Places, config: &Config) -> Result<Settings, String> {
         insecure_registries: texts(&config.insecure_registries),
         registry_mirrors: texts(&config.registry_mirrors),
         dns: texts(&config.dns),
+        pools: config.pools(),
+        ip: config.ip.as_ref().and_then(|ip| ip.get_ref().parse().ok()),
         log_driver: config.log_driver.as_ref().map_or("json-file", |driver| driver.get_ref()).to_owned(),
         log_opts: config.log_opts.clone(),
         live_restore: config.live_restore,
@@ -127,6 +129,9 @@ fn quota(own: &TenantConfig) -> Quota {
         containers: own.containers,
         disk: own.disk.map(|size| size.0),
         limits,
+        networks: own.networks,
+        // It was checked when it was read.
+        egress: own.egress.as_ref().and_then(|egress| egress.rules().ok()),
     }
 }
 

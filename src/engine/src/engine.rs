@@ -1,6 +1,7 @@
 //! Everything together.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use crate::db::Db;
 use crate::events::Events;
 use crate::files::Volumes;
 use crate::images::Images;
+use crate::networks::{self, Networks, Pool, Rules};
 use crate::supervision::Supervision;
 use crate::{Failure, Kind, Result, clock};
 
@@ -28,6 +30,10 @@ pub struct Settings {
     pub registry_mirrors: Vec<String>,
     /// Resolvers for containers; none is the host's.
     pub dns: Vec<String>,
+    /// Ranges from which networks are taken; none of a family is the usual ones.
+    pub pools: Vec<Pool>,
+    /// The host's address for published ports that name none; none is for the policy to say.
+    pub ip: Option<IpAddr>,
     /// The default of `LogConfig`: driver and options.
     pub log_driver: String,
     /// Options of the driver.
@@ -53,6 +59,10 @@ pub struct Quota {
     pub disk: Option<u64>,
     /// Of all its containers together.
     pub limits: Limits,
+    /// The most networks of its own.
+    pub networks: Option<usize>,
+    /// Where its containers may connect to; none is everywhere.
+    pub egress: Option<Rules>,
 }
 
 impl Settings {
@@ -65,6 +75,20 @@ impl Settings {
     /// The most bytes in the own layer of one of a tenant's containers.
     pub fn disk(&self, tenant: &Tenant) -> Option<u64> {
         self.quotas.get(tenant).and_then(|quota| quota.disk)
+    }
+
+    /// Refuses one more network of a tenant that has so many.
+    ///
+    /// # Errors
+    /// The quota is used up.
+    pub fn admit_network(&self, tenant: &Tenant, networks: usize) -> Result<()> {
+        match self.quotas.get(tenant).and_then(|quota| quota.networks) {
+            Some(most) if networks >= most => {
+                let message = format!("quota of tenant {tenant}: it has {networks} of {most} networks");
+                Err(Failure::new(Kind::Forbidden, message))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Refuses one more container of a tenant that has so many.
@@ -103,6 +127,8 @@ pub struct Engine {
     pub supervision: Supervision,
     /// Volumes.
     pub volumes: Volumes,
+    /// Networks.
+    pub networks: Networks,
     /// When it started, in nanoseconds since 1970.
     pub since: u64,
 }
@@ -117,6 +143,7 @@ impl Engine {
         let images = Images::load(&settings, &db)?;
         let containers = Containers::load(&db)?;
         let volumes = Volumes::load(&db)?;
+        let networks = Networks::load(&db)?;
         let engine = Arc::new(Self {
             settings,
             broker,
@@ -127,6 +154,7 @@ impl Engine {
             containers,
             supervision: Supervision::default(),
             volumes,
+            networks,
             since: clock::now(),
         });
         for (tenant, quota) in &engine.settings.quotas {
@@ -134,6 +162,8 @@ impl Engine {
             engine.broker.done(Ask::Limit { tenant, limits }, &[]).await?;
         }
         crate::images::reconcile(&engine).await?;
+        networks::reconcile(&engine, &hello.running).await?;
+        networks::follow(&engine);
         crate::supervision::adopt(&engine, hello.running).await?;
         crate::containers::reconcile(&engine).await?;
         Ok(engine)

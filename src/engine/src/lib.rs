@@ -18,6 +18,7 @@ mod failure;
 pub mod files;
 pub mod filters;
 pub mod images;
+pub mod networks;
 pub mod supervision;
 
 pub use caller::Caller;

@@ -51,10 +51,11 @@ fn one(call: &Call, subject: Subject) -> Result<Object> {
         },
         Subject::NewContainer => {
             let body: NewContainer = parse(call)?;
-            let host_config = body.host_config.unwrap_or_default();
+            let host_config = body.host_config.clone().unwrap_or_default();
             let name = call.query.text("name").unwrap_or_default();
             let object = Object::of("Container", name, &caller.tenant).text("name", name);
-            let object = asked(engine, caller, object, &body.config, &host_config);
+            let networks = body.networks().cloned().collect();
+            let object = asked(engine, caller, object, (&body.config, &host_config), networks);
             with_image(engine, caller, object, &body.config.image)
         }
         Subject::Image | Subject::NewImage => image(engine, caller, &new_image(call)),
@@ -68,8 +69,10 @@ fn one(call: &Call, subject: Subject) -> Result<Object> {
             volume(caller, &body.name.unwrap_or_default(), body.driver, &options, &labels)
         }
         Subject::Network => {
-            let name = call.captured("id");
-            Object::of("Network", name, &caller.tenant).text("name", name)
+            let asked = call.captured("id");
+            let known = engine.networks.known_to(&caller.tenant, asked);
+            let name = known.map_or_else(|| asked.to_owned(), |network| network.name.clone());
+            Object::of("Network", &name, &caller.tenant).text("name", name.as_str())
         }
     })
 }
@@ -93,7 +96,8 @@ fn exec(engine: &Engine, caller: &Caller, exec: &str) -> Option<HexId> {
 fn container(engine: &Engine, caller: &Caller, name: &str) -> Object {
     let Ok(found) = engine.containers.find(caller, name) else { return no_container(caller, name) };
     let object = Object::of("Container", found.id.as_str(), &caller.tenant).text("name", found.name());
-    let object = asked(engine, caller, object, &found.config, &found.host_config());
+    let networks = engine.networks.of_container(&found.id).into_iter().map(|one| one.name).collect();
+    let object = asked(engine, caller, object, (&found.config, &found.host_config()), networks);
     let object = with_image_id(engine, caller, object, &found.image, &found.config.image);
     object.texts("binds", binds_of(&found)).texts("volumes", volumes_of(&found))
 }
@@ -103,13 +107,28 @@ fn no_container(caller: &Caller, name: &str) -> Object {
     let object = Object::of("Container", name, &caller.tenant).text("name", name);
     let object =
         ["image", "imageId", "policy", "network"].into_iter().fold(object, |all, name| all.text(name, ""));
-    let sets = ["origins", "registries", "binds", "volumes", "hostNamespaces", "capabilities", "devices"];
+    let sets = [
+        "origins",
+        "registries",
+        "binds",
+        "volumes",
+        "networks",
+        "hostNamespaces",
+        "capabilities",
+        "devices",
+    ];
     let object = sets.into_iter().fold(object, |all, name| all.texts(name, []));
     object.numbers("ports", []).truth("privileged", false).truth("unconfined", false)
 }
 
 /// What is asked of a container.
-fn asked(engine: &Engine, caller: &Caller, object: Object, config: &Config, host: &HostConfig) -> Object {
+fn asked(
+    engine: &Engine,
+    caller: &Caller,
+    object: Object,
+    (config, host): (&Config, &HostConfig),
+    networks: Vec<String>,
+) -> Object {
     let security = host.security_opt.as_deref().unwrap_or_default();
     let option = |name: &str| {
         let parts = security.iter().filter_map(|text| text.split_once(['=', ':']));
@@ -130,6 +149,8 @@ fn asked(engine: &Engine, caller: &Caller, object: Object, config: &Config, host
     let hosts = modes.iter().filter(|(_, mode)| mode.as_str() == "host").map(|(name, _)| (*name).to_owned());
     let network = host.network_mode.split(':').next().unwrap_or_default();
     let network = if matches!(network, "" | "default") { "bridge" } else { network };
+    let others = networks.into_iter().map(|name| if name == "default" { "bridge".to_owned() } else { name });
+    let networks = others.chain([network.to_owned()]);
     let published = host.port_bindings.iter().flat_map(|ports| ports.values().flatten().flatten());
     let devices = host.devices.iter().flatten().map(|device| device.path_on_host.clone());
     let rules = host.device_cgroup_rules.iter().flatten().cloned();
@@ -137,15 +158,24 @@ fn asked(engine: &Engine, caller: &Caller, object: Object, config: &Config, host
     object
         .text("policy", policy)
         .text("network", network)
+        .texts("networks", networks)
         .texts("hostNamespaces", hosts)
         .texts("binds", binds)
         .texts("volumes", volumes)
         .texts("capabilities", host.cap_add.iter().flatten().cloned())
         .texts("devices", devices.chain(rules))
-        .numbers("ports", published.filter_map(|port| port.host_port.split('-').next()?.parse().ok()))
+        .numbers("ports", published.flat_map(|port| range(&port.host_port)))
         .truth("privileged", host.privileged)
         .truth("unconfined", option("seccomp") == Some("unconfined"))
         .labels(config.labels())
+}
+
+/// Every port of `8000-8010`: a policy that is about one of them is about the range.
+fn range(text: &str) -> std::ops::RangeInclusive<i64> {
+    let (low, high) = text.split_once('-').unwrap_or((text, text));
+    let port = |text: &str| text.parse::<u16>().map(i64::from);
+    // One of the host's choice is none that a policy could name.
+    port(low).unwrap_or(0).max(1)..=port(high).unwrap_or(0)
 }
 
 /// Paths of the host's, and volumes, that are asked for in any of the ways there are.

@@ -19,7 +19,16 @@ fn container(tenant: &str) -> Object {
     let object = Object::of("Container", "web", &tenant);
     let texts = ["name", "image", "imageId", "policy", "network"];
     let object = texts.into_iter().fold(object, |all, name| all.text(name, ""));
-    let sets = ["origins", "registries", "binds", "volumes", "hostNamespaces", "capabilities", "devices"];
+    let sets = [
+        "origins",
+        "registries",
+        "binds",
+        "volumes",
+        "networks",
+        "hostNamespaces",
+        "capabilities",
+        "devices",
+    ];
     let object = sets.into_iter().fold(object, |all, name| all.texts(name, []));
     object.numbers("ports", []).truth("privileged", false).truth("unconfined", false)
 }

@@ -2,6 +2,7 @@
 
 mod fault;
 mod limits;
+mod network;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,6 +12,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 pub use limits::{Limits, Size};
+pub use network::{AddressPool, Egress};
 
 use fault::Fault;
 
@@ -33,8 +35,10 @@ pub struct Config {
     pub log_driver: Option<Spanned<String>>,
     /// Its options.
     pub log_opts: BTreeMap<String, String>,
-    /// Ranges from which networks are taken. Checked; used once there are networks of that kind.
+    /// Ranges from which networks are taken.
     pub default_address_pools: Vec<AddressPool>,
+    /// The host's address for published ports that name none.
+    pub ip: Option<Spanned<String>>,
     /// Containers run on while the daemon is stopped.
     pub live_restore: bool,
     /// Registries, besides those on loopback, that may be spoken to without TLS.
@@ -63,16 +67,6 @@ pub struct Tls {
     pub minimum_version: Option<Spanned<String>>,
 }
 
-/// One of `default-address-pools`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct AddressPool {
-    /// The range, `10.10.0.0/16`.
-    pub base: Spanned<String>,
-    /// How large each network is, as the length of its prefix.
-    pub size: Spanned<u8>,
-}
-
 /// `[tenants.NAME]`
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -89,6 +83,10 @@ pub struct TenantConfig {
     pub pids: Option<u64>,
     /// What each container may write into its own layer, where the filesystem has project quotas.
     pub disk: Option<Size>,
+    /// The most networks, besides the bridge that every tenant has.
+    pub networks: Option<usize>,
+    /// Where its containers may connect to.
+    pub egress: Option<Egress>,
 }
 
 /// `[[signatures]]`
@@ -166,25 +164,8 @@ impl Config {
                 return Err(Fault { span: None, what });
             }
         }
-        self.check_pools()?;
+        self.check_networks()?;
         self.check_keys()
-    }
-
-    fn check_pools(&self) -> Result<(), Fault> {
-        for pool in &self.default_address_pools {
-            let parts = pool.base.get_ref().split_once('/');
-            let range = parts.and_then(|(address, length)| {
-                Some((address.parse::<std::net::IpAddr>().ok()?, length.parse::<u8>().ok()?))
-            });
-            let Some((address, length)) = range else {
-                return Err(Fault::at(&pool.base, "expected a range, ADDRESS/LENGTH"));
-            };
-            let most = if address.is_ipv4() { 32 } else { 128 };
-            if length > most || !(length..=most).contains(pool.size.get_ref()) {
-                return Err(Fault::at(&pool.size, format!("expected {length} to {most}, as the range is")));
-            }
-        }
-        Ok(())
     }
 
     /// Keys lie in the configuration's directory, which is all that the daemon sees of the host.
@@ -240,6 +221,9 @@ mod tests {
             "[tenants.a]\nmemory = \"1 gallon\"",
             "[[signatures]]\nimages = \"x\"\nkeys = [\"../k.pem\"]",
             "[[default-address-pools]]\nbase = \"10.0.0.0/8\"\nsize = 4",
+            "[[default-address-pools]]\nbase = \"10.0.0.1/8\"\nsize = 24",
+            "ip = \"localhost\"",
+            "[tenants.a.egress]\nallow = [\"somewhere else\"]",
         ] {
             assert!(fault(bad).starts_with("f.toml:"), "{bad}");
         }

@@ -6,6 +6,7 @@ use casemate_engine::containers::{
     self, Asked, Config, FILTERS, HostConfig, ListAsked, PRUNE_FILTERS, inspect as shown,
 };
 use casemate_engine::filters::Filters;
+use casemate_engine::networks::EndpointAsked;
 use casemate_engine::{Failure, Result};
 use hyper::StatusCode;
 use serde::Deserialize;
@@ -83,21 +84,37 @@ pub struct NewContainer {
     networking_config: Option<NetworkingConfig>,
 }
 
+impl NewContainer {
+    /// The networks that it names besides the one of its mode.
+    pub fn networks(&self) -> impl Iterator<Item = &String> {
+        self.networking_config
+            .iter()
+            .flat_map(|config| &config.endpoints_config)
+            .flatten()
+            .map(|(name, _)| name)
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 struct NetworkingConfig {
-    endpoints_config: Option<BTreeMap<String, Option<Value>>>,
+    endpoints_config: Option<BTreeMap<String, Option<EndpointAsked>>>,
 }
 
 async fn create(mut call: Call) -> Result<Answer> {
     let body: NewContainer = call.json().await?;
-    let endpoints = body.networking_config.unwrap_or_default().endpoints_config.unwrap_or_default();
+    let networks = body.networking_config.unwrap_or_default().endpoints_config.unwrap_or_default();
+    if call.version < 44 && networks.len() > 1 {
+        let names: Vec<&str> = networks.keys().map(String::as_str).collect();
+        let message = format!("Container cannot be connected to network endpoints: {}", names.join(", "));
+        return Err(Failure::invalid(message));
+    }
     let asked = Asked {
         name: call.query.text("name").map(str::to_owned),
         platform: call.query.text("platform").map(str::to_owned),
         config: body.config,
         host_config: body.host_config.unwrap_or_default(),
-        networks: endpoints.into_keys().collect(),
+        networks: networks.into_iter().map(|(name, asked)| (name, asked.unwrap_or_default())).collect(),
     };
     let created = containers::create(&call.engine, &call.caller, asked).await?;
     let answer = json!({ "Id": created.id, "Warnings": created.warnings });
@@ -121,7 +138,22 @@ async fn inspect(call: Call) -> Result<Answer> {
         true => Some(containers::size(&call.engine, &container).await?),
         false => None,
     };
-    Ok(Answer::ok(&shown(&call.engine, &container, size)))
+    let mut shown = shown(&call.engine, &container, size);
+    if call.version < 45 {
+        short_ids(&mut shown, container.id.short());
+    }
+    Ok(Answer::ok(&shown))
+}
+
+/// Before 1.45 a container's short id was among its aliases, and Compose looks for it there.
+fn short_ids(shown: &mut Value, short: &str) {
+    let Some(networks) = shown["NetworkSettings"]["Networks"].as_object_mut() else { return };
+    for network in networks.values_mut().filter(|network| !network["DNSNames"].is_null()) {
+        match &mut network["Aliases"] {
+            Value::Array(aliases) => aliases.push(short.into()),
+            other => *other = json!([short]),
+        }
+    }
 }
 
 async fn rename(call: Call) -> Result<Answer> {
@@ -147,7 +179,7 @@ async fn prune(call: Call) -> Result<Answer> {
 async fn remove(call: Call) -> Result<Answer> {
     let container = call.engine.containers.find(&call.caller, call.captured("id"))?;
     if call.query.flag("link") {
-        return Err(Failure::invalid("links are obsolete and not supported: there is none to remove"));
+        return Err(Failure::invalid("a link goes with the container that has it: there is none to remove"));
     }
     containers::remove(&call.engine, &container, call.query.flag("v"), call.query.flag("force")).await?;
     Ok(Answer::done())

@@ -64,7 +64,7 @@ fn host(engine: &Engine) -> Value {
         "CPUSet": true,
         "PidsLimit": true,
         "OomKillDisable": engine.host.cgroup_version == 1,
-        "IPv4Forwarding": false,
+        "IPv4Forwarding": true,
     })
 }
 
@@ -86,7 +86,7 @@ fn engine(engine: &Engine) -> Value {
         ],
         "Plugins": {
             "Volume": ["local"],
-            "Network": ["host", "null"],
+            "Network": ["bridge", "host", "macvlan", "null"],
             "Authorization": ["cedar"],
             "Log": ["journald", "json-file", "none"],
         },
@@ -111,6 +111,7 @@ fn engine(engine: &Engine) -> Value {
             },
             "Mirrors": engine.settings.registry_mirrors,
         },
+        "DefaultAddressPools": pools(engine),
         "Warnings": warnings(engine),
     })
 }
@@ -129,6 +130,12 @@ fn security(rootless: bool, policy: &str) -> Vec<String> {
         options.push("name=rootless".to_owned());
     }
     options
+}
+
+/// Those that the operator has chosen; null for the usual ones.
+fn pools(engine: &Engine) -> Option<Vec<Value>> {
+    let pools = engine.settings.pools.iter().map(|pool| json!({ "Base": pool.base, "Size": pool.size }));
+    (!engine.settings.pools.is_empty()).then(|| pools.collect())
 }
 
 fn warnings(engine: &Engine) -> Vec<String> {

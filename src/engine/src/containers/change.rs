@@ -28,6 +28,7 @@ pub fn rename(engine: &Engine, container: &Container, name: &str) -> Result<()> 
         return Err(failure);
     }
     engine.containers.release(&container.tenant, &old);
+    engine.networks.renamed();
     supervision::tell(engine, container, "rename", &[("oldName", format!("/{old}"))]);
     Ok(())
 }

@@ -114,12 +114,21 @@ fn network(config: &Config, host_config: &HostConfig) -> Result<()> {
     let refuse = |what: &str| Err(Failure::invalid(format!("conflicting options: {what}")));
     let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
     let published = host_config.port_bindings.as_ref().is_some_and(|ports| !ports.is_empty());
-    if some(&host_config.links) {
-        return Err(Failure::invalid("links are obsolete and not supported: share a network instead"));
+    crate::networks::published(config, host_config)?;
+    let linked = some(&host_config.links);
+    if linked && matches!(host_config.network_mode.as_str(), "host" | "none") {
+        return refuse(
+            "host type networking can't be used with links. This would result in undefined behavior",
+        );
     }
     let modes::Shared::Container(_) = modes::network(&host_config.network_mode)? else { return Ok(()) };
     if !config.hostname.is_empty() {
         return refuse("hostname and the network mode");
+    }
+    if linked {
+        return refuse(
+            "container type network can't be used with links. This would result in undefined behavior",
+        );
     }
     if some(&host_config.dns) {
         return refuse("dns and the network mode");

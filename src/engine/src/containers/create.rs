@@ -5,6 +5,7 @@ mod dry;
 mod normal;
 mod undo;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use casemate_spec::wire::{Ask, HexId, Task, TaskReply, View};
@@ -20,6 +21,7 @@ use super::{
 use crate::files::volumes::{self, Backing};
 use crate::files::{self, VolumeAsked};
 use crate::images::Image;
+use crate::networks::{self, Attachment, EndpointAsked};
 use crate::{Caller, Engine, Failure, Kind, Result, clock, supervision};
 use undo::Undo;
 
@@ -40,7 +42,7 @@ pub struct Asked {
     /// What is asked of the host.
     pub host_config: HostConfig,
     /// Networks that it is to be connected to.
-    pub networks: Vec<String>,
+    pub networks: BTreeMap<String, EndpointAsked>,
 }
 
 /// What was made.
@@ -73,13 +75,15 @@ async fn make(engine: &Arc<Engine>, caller: &Caller, mut asked: Asked, undo: &mu
     let given = asked.name.as_deref().map(names::checked).transpose()?.map(str::to_owned);
     let mut warnings = normal::settle(&mut asked, &engine.settings)?;
     check::asked(&asked.config, &asked.host_config)?;
-    normal::networks(&asked)?;
+    let own = std::mem::take(&mut asked.networks);
+    let networks = networks::attach(&asked.config, &asked.host_config, own)?;
     known_policy(engine, &asked.host_config)?;
     let image = find_image(engine, caller, &asked)?;
     let _held = engine.images.hold(&image);
     merge::merge(&mut asked.config, &image.config.config)?;
     check::asked(&asked.config, &asked.host_config)?;
     let shared = shared_hostname(engine, caller, &asked.host_config)?;
+    linked(engine, caller, &asked.host_config)?;
     let lent = lent(engine, caller, &asked.host_config)?;
     let wanted = mounts::wanted(&asked.config, &asked.host_config, lent)?;
 
@@ -110,7 +114,9 @@ async fn make(engine: &Arc<Engine>, caller: &Caller, mut asked: Asked, undo: &mu
     place(engine, &container, undo).await?;
     copy_up(engine, &container, fresh).await?;
     let container = judged(engine, container, &mut warnings).await?;
-    keep(engine, Arc::new(container), undo)?;
+    networks::check(engine, &container)?;
+    warnings.extend(networks::warnings(engine, &container));
+    keep(engine, Arc::new(container), networks, undo)?;
     Ok(Created { id, warnings })
 }
 
@@ -163,6 +169,16 @@ fn shared_hostname(engine: &Engine, caller: &Caller, host_config: &HostConfig) -
 /// 400 where it is missing: at a 404, docker's client would pull the image.
 fn other_container(engine: &Engine, caller: &Caller, name: &str) -> Result<Arc<Container>> {
     engine.containers.find(caller, name).map_err(|failure| Failure::new(Kind::Invalid, failure.message))
+}
+
+/// Whoever it is linked to is there.
+fn linked(engine: &Engine, caller: &Caller, host_config: &HostConfig) -> Result<()> {
+    for link in host_config.links.iter().flatten() {
+        let (name, _) = networks::split_link(link);
+        let found = other_container(engine, caller, &name);
+        found.map_err(|failure| failure.within(format!("could not get container for {name}")))?;
+    }
+    Ok(())
 }
 
 fn lent(engine: &Engine, caller: &Caller, host_config: &HostConfig) -> Result<Vec<MountPoint>> {
@@ -301,8 +317,16 @@ async fn judged(engine: &Engine, mut container: Container, warnings: &mut Vec<St
 }
 
 /// From here on there is a container.
-fn keep(engine: &Engine, container: Arc<Container>, undo: &mut Undo) -> Result<()> {
-    engine.db.write(|batch| record::keep(batch, &container))?;
+fn keep(
+    engine: &Engine,
+    container: Arc<Container>,
+    networks: Vec<Attachment>,
+    undo: &mut Undo,
+) -> Result<()> {
+    engine.db.write(|batch| {
+        record::keep(batch, &container)?;
+        engine.networks.keep(batch, &container.id, networks)
+    })?;
     engine.containers.add(&container);
     undo.nothing();
     supervision::tell(engine, &container, "create", &[]);

@@ -1,11 +1,11 @@
 //! What clients are shown of a container, in the API's form, with Docker's habits where nothing is there.
 
 use casemate_spec::wire::{MASKED, READ_ONLY, Task, TaskReply, View};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{Container, MountPoint, PointKind, State};
 use crate::clock::rfc3339;
-use crate::{Engine, Result, files};
+use crate::{Engine, Result, files, networks};
 
 /// Bytes of a container's own layer, and of everything it stands on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -72,7 +72,7 @@ pub fn inspect(engine: &Engine, container: &Container, size: Option<Size>) -> Va
         } },
         "Mounts": mounts(engine, container),
         "Config": container.config,
-        "NetworkSettings": network_settings(container),
+        "NetworkSettings": networks::settings(engine, container),
         "Casemate": container.verdict,
     });
     if let Some(size) = size {
@@ -155,32 +155,4 @@ fn mount(engine: &Engine, point: &MountPoint) -> Value {
         PointKind::Tmpfs { .. } => {}
     }
     shown
-}
-
-/// The network that a container is connected to, by name; it has no address that could be shown.
-pub fn networks(container: &Container) -> Value {
-    let mode = container.host_config().network_mode.clone();
-    let mut networks = Map::new();
-    if matches!(mode.as_str(), "none" | "host") {
-        networks.insert(
-            mode,
-            json!({
-                "IPAMConfig": null, "Links": null, "Aliases": null, "MacAddress": "", "DriverOpts": null,
-                "GwPriority": 0, "NetworkID": "", "EndpointID": "", "Gateway": "", "IPAddress": "",
-                "IPPrefixLen": 0, "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0,
-                "DNSNames": null,
-            }),
-        );
-    }
-    Value::Object(networks)
-}
-
-fn network_settings(container: &Container) -> Value {
-    json!({
-        "Bridge": "", "SandboxID": "", "SandboxKey": "", "Ports": {}, "HairpinMode": false,
-        "LinkLocalIPv6Address": "", "LinkLocalIPv6PrefixLen": 0, "SecondaryIPAddresses": null,
-        "SecondaryIPv6Addresses": null, "EndpointID": "", "Gateway": "", "GlobalIPv6Address": "",
-        "GlobalIPv6PrefixLen": 0, "IPAddress": "", "IPPrefixLen": 0, "IPv6Gateway": "", "MacAddress": "",
-        "Networks": networks(container),
-    })
 }

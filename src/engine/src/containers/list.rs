@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Container, PointKind, Status, inspect, status};
 use crate::filters::Filters;
-use crate::{Caller, Engine, Failure, Result, clock};
+use crate::{Caller, Engine, Failure, Result, clock, networks};
 
 /// The filters that there are.
 pub const FILTERS: [&str; 15] = [
@@ -92,7 +92,7 @@ pub fn chosen(engine: &Engine, caller: &Caller, asked: &ListAsked) -> Result<Vec
     let all = asked.all || asked.limit.is_some() || sieve.all;
     let running = |one: &Container| all || one.is_running() || one.state().status == Status::Restarting;
     let mut found = engine.containers.of(&caller.tenant);
-    found.retain(|one| running(one) && sieve.admits(one));
+    found.retain(|one| running(one) && sieve.admits(engine, one));
     if let Some(limit) = asked.limit.filter(|limit| *limit > 0) {
         found.truncate(limit);
     }
@@ -128,18 +128,17 @@ impl<'a> Sieve<'a> {
         })
     }
 
-    fn admits(&self, one: &Container) -> bool {
+    fn admits(&self, engine: &Engine, one: &Container) -> bool {
         let (filters, state, name) = (self.filters, one.state(), one.name());
         let named =
             |expression: &Regex| expression.is_match(&name) || expression.is_match(&format!("/{name}"));
         let health = state.health.as_ref().map_or("none", |health| health.status.as_str());
-        let mode = one.host_config().network_mode.clone();
         filters.any("id", |id| one.id.as_str().starts_with(id))
             && (self.names.is_empty() || self.names.iter().any(named))
             && filters.labels(&one.config.labels())
             && filters.any("status", |status| state.status.as_str() == status)
             && filters.any("health", |wanted| wanted == health)
-            && filters.any("network", |network| mode == network)
+            && filters.any("network", |network| networks::attached(engine, one, network))
             && filters.any("volume", |volume| {
                 one.mounts.iter().any(|point| has(&point.kind, &point.destination, volume))
             })
@@ -149,7 +148,7 @@ impl<'a> Sieve<'a> {
             && self.since.is_none_or(|since| one.created > since)
             && self.ancestors.as_ref().is_none_or(|images| images.contains(&one.image))
             && filters.any("expose", |port| exposes(one, port))
-            && !filters.has("publish")
+            && filters.any("publish", |port| publishes(engine, one, port))
             && !matches!(filters.truth("is-task"), Ok(Some(true)))
     }
 }
@@ -180,13 +179,30 @@ fn has(kind: &PointKind, destination: &str, wanted: &str) -> bool {
 }
 
 /// `port[-port][/protocol]`
-fn exposes(container: &Container, wanted: &str) -> bool {
+fn ports(wanted: &str) -> Option<(std::ops::RangeInclusive<u16>, &str)> {
     let (range, protocol) = wanted.split_once('/').unwrap_or((wanted, "tcp"));
     let (low, high) = range.split_once('-').unwrap_or((range, range));
-    let (Ok(low), Ok(high)) = (low.parse::<u16>(), high.parse::<u16>()) else { return false };
+    Some((low.parse().ok()?..=high.parse().ok()?, protocol))
+}
+
+/// Either end of what is published.
+fn publishes(engine: &Engine, container: &Container, wanted: &str) -> bool {
+    let Some((range, protocol)) = ports(wanted) else { return false };
+    let within = |port: &Value| {
+        port.as_u64().and_then(|port| port.try_into().ok()).is_some_and(|port| range.contains(&port))
+    };
+    networks::ports(engine, container).iter().any(|port| {
+        port["Type"] == protocol
+            && port["PublicPort"].is_number()
+            && (within(&port["PublicPort"]) || within(&port["PrivatePort"]))
+    })
+}
+
+fn exposes(container: &Container, wanted: &str) -> bool {
+    let Some((range, protocol)) = ports(wanted) else { return false };
     container.config.exposed_ports.iter().flat_map(std::collections::BTreeMap::keys).any(|port| {
         let (port, kind) = port.split_once('/').unwrap_or((port, "tcp"));
-        kind == protocol && port.parse::<u16>().is_ok_and(|port| (low..=high).contains(&port))
+        kind == protocol && port.parse::<u16>().is_ok_and(|port| range.contains(&port))
     })
 }
 
@@ -222,12 +238,12 @@ fn summary(
         "ImageID": format!("sha256:{}", container.image),
         "Command": words.join(" "),
         "Created": container.created / 1_000_000_000,
-        "Ports": [],
+        "Ports": networks::ports(engine, container),
         "Labels": container.config.labels(),
         "State": state.status,
         "Status": status::line(&state, clock::now()),
         "HostConfig": host,
-        "NetworkSettings": { "Networks": inspect::networks(container) },
+        "NetworkSettings": { "Networks": networks::container(engine, container) },
         "Mounts": inspect::mounts(engine, container),
     })
 }

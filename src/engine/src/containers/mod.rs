@@ -20,7 +20,7 @@ mod record;
 mod remove;
 mod seccomp;
 mod security;
-mod shape;
+pub(crate) mod shape;
 mod state;
 mod status;
 mod texts;
@@ -48,6 +48,7 @@ pub use names::random;
 pub use remove::{PRUNE_FILTERS, prune, reconcile, remove};
 pub use shape::{Member, Words};
 pub use state::{Container, Health, Probe, State, Status};
+pub(crate) use texts::nameservers;
 pub use wire::{log_order, streams, wire};
 
 use crate::db::Db;

@@ -13,23 +13,14 @@ pub enum Shared<'a> {
     Container(&'a str),
 }
 
-/// `NetworkMode`: an empty one, and `default`, are Docker's bridge.
+/// `NetworkMode`: what is neither the host's nor somebody's is its own, connected to the network of that name.
 ///
 /// # Errors
-/// A network that is not there yet.
+/// There is no such mode.
 pub fn network(mode: &str) -> Result<Shared<'_>> {
     match mode {
-        "none" => Ok(Shared::Own),
         "host" => Ok(Shared::Host),
-        other => match container(other, "network")? {
-            Some(shared) => Ok(shared),
-            None => {
-                let name = if matches!(other, "" | "default") { "bridge" } else { other };
-                Err(Failure::unsupported(format!(
-                    "network {name:?} is not available in this version: use --network none, host or container:NAME"
-                )))
-            }
-        },
+        other => Ok(container(other, "network")?.unwrap_or(Shared::Own)),
     }
 }
 
@@ -110,12 +101,8 @@ mod tests {
     fn modes_are_told_apart() {
         assert_eq!(network("container:web"), Ok(Shared::Container("web")));
         assert_eq!(network("none"), Ok(Shared::Own));
-        for missing in ["", "default", "bridge", "mine"] {
-            let failure = network(missing).expect_err(missing);
-            assert_eq!(failure.kind, Kind::Unsupported);
-            let name = if missing == "mine" { "mine" } else { "bridge" };
-            let text = "is not available in this version: use --network none, host or container:NAME";
-            assert_eq!(failure.message, format!("network \"{name}\" {text}"));
+        for own in ["", "bridge", "mine"] {
+            assert_eq!(network(own), Ok(Shared::Own));
         }
         assert_eq!(ipc("shareable"), Ok(Shared::Own));
         assert_eq!(pid("host"), Ok(Shared::Host));

@@ -43,7 +43,12 @@ async fn whole(engine: &Arc<Engine>, container: &Arc<Container>, volumes: bool, 
     }
     set_state(engine, container, |state| state.status = Status::Removing)?;
     let removed = engine.broker.done(Ask::RemoveContainer { id: container.id.clone() }, &[]).await;
-    let forgotten = removed.and_then(|()| engine.db.write(|batch| record::forget(batch, &container.id)));
+    let forgotten = removed.and_then(|()| {
+        engine.db.write(|batch| {
+            engine.networks.forget(batch, &container.id)?;
+            record::forget(batch, &container.id)
+        })
+    });
     if let Err(failure) = forgotten {
         set_state(engine, container, |state| {
             state.status = Status::Dead;

@@ -27,7 +27,7 @@ macro_rules! document {
         crate::containers::shape::document! { @ (rename_all = "PascalCase") $($rest)* }
     };
 }
-pub(super) use document;
+pub(crate) use document;
 
 /// Null is the zero value.
 ///

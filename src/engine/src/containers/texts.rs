@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use casemate_spec::wire::Files;
 
 use super::{Container, HostConfig, modes};
-use crate::{Engine, Failure, Result, Settings};
+use crate::networks::{self, Resolving};
+use crate::{Engine, Failure, Result};
 
 /// What every /etc/hosts begins with.
 const LOCAL: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
@@ -26,10 +27,13 @@ pub fn files(engine: &Engine, container: &Container) -> Result<Files> {
     }
     let owner = owner.as_deref().unwrap_or(container);
     let host_config = owner.host_config();
+    let lines = networks::hosts(engine, owner)?;
+    let gateways = networks::gateways(engine, owner);
+    let resolving = networks::resolvers(engine, owner);
     Ok(Files {
-        hosts: Some(hosts(&host_config, &hostname(owner))),
+        hosts: Some(hosts(&host_config, &hostname(owner), &gateways, &lines)),
         hostname: Some(format!("{}\n", hostname(container))),
-        resolv_conf: Some(resolv_conf(&host_config, &engine.settings)),
+        resolv_conf: Some(resolv_conf(&host_config, &resolving)),
     })
 }
 
@@ -38,20 +42,31 @@ pub fn hostname(container: &Container) -> String {
     container.config.hostname.clone()
 }
 
-fn hosts(asked: &HostConfig, hostname: &str) -> String {
+fn hosts(asked: &HostConfig, hostname: &str, gateways: &[IpAddr], lines: &[(IpAddr, String)]) -> String {
     let host = (asked.network_mode == "host").then(|| std::fs::read_to_string("/etc/hosts").ok()).flatten();
     let mut text = host.unwrap_or_else(|| LOCAL.to_owned());
     if !text.ends_with('\n') {
         text.push('\n');
     }
-    for (name, address) in asked.extra_hosts.iter().flatten().filter_map(|entry| split(entry)) {
-        text.push_str(&format!("{address}\t{name}\n"));
+    for entry in asked.extra_hosts.iter().flatten() {
+        if let Some((name, address)) = split(entry) {
+            text.push_str(&format!("{address}\t{name}\n"));
+        } else if let Some(name) = of_host(entry) {
+            gateways.iter().for_each(|address| text.push_str(&format!("{address}\t{name}\n")));
+        }
     }
+    lines.iter().for_each(|(address, names)| text.push_str(&format!("{address}\t{names}\n")));
     // Without a network there is no other address that its own name could have.
     if asked.network_mode == "none" {
         text.push_str(&format!("127.0.0.1\t{hostname}\n"));
     }
     text
+}
+
+/// `name:host-gateway`: the host, by the address that it has on the container's network.
+fn of_host(entry: &str) -> Option<&str> {
+    let (name, address) = entry.split_once('=').or_else(|| entry.split_once(':'))?;
+    (address == "host-gateway").then_some(name)
 }
 
 /// `name:address` or `name=address`.
@@ -72,12 +87,7 @@ pub fn check(asked: &HostConfig) -> Result<()> {
         if !word(name) || name.len() == entry.len() || entry.ends_with([':', '=']) {
             return Err(Failure::invalid(format!("bad format for add-host: {entry:?}")));
         }
-        if entry[name.len() + 1..] == *"host-gateway" {
-            let message =
-                "unable to derive the IP value for host-gateway: there is no bridge network in this version";
-            return Err(Failure::invalid(message));
-        }
-        if split(entry).is_none() {
+        if split(entry).is_none() && of_host(entry).is_none() {
             let address = &entry[name.len() + 1..];
             return Err(Failure::invalid(format!("invalid IP address in add-host: {address:?}")));
         }
@@ -97,27 +107,38 @@ pub fn check(asked: &HostConfig) -> Result<()> {
     Ok(())
 }
 
-fn resolv_conf(asked: &HostConfig, settings: &Settings) -> String {
+/// What the host's resolv.conf(5) says of something.
+fn from_host(key: &str) -> Vec<String> {
     let host = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    let from_host = |key: &str| -> Vec<String> {
-        let lines = host.lines().filter_map(|line| line.trim().strip_prefix(key)?.strip_prefix([' ', '\t']));
-        lines.flat_map(str::split_whitespace).map(str::to_owned).collect()
-    };
+    let lines = host.lines().filter_map(|line| line.trim().strip_prefix(key)?.strip_prefix([' ', '\t']));
+    lines.flat_map(str::split_whitespace).map(str::to_owned).collect()
+}
+
+/// The host's own servers for names.
+pub fn nameservers() -> Vec<IpAddr> {
+    from_host("nameserver").iter().filter_map(|server| server.parse().ok()).collect()
+}
+
+fn resolv_conf(asked: &HostConfig, resolving: &Resolving) -> String {
     let or = |asked: &Option<Vec<String>>, other: Vec<String>| match asked {
         Some(list) if !list.is_empty() => list.clone(),
         _ => other,
     };
-    let default = if settings.dns.is_empty() { from_host("nameserver") } else { settings.dns.clone() };
     let mut text = String::new();
-    for server in or(&asked.dns, default) {
-        text.push_str(&format!("nameserver {server}\n"));
+    match resolving.ours {
+        true => text.push_str("nameserver 127.0.0.11\n"),
+        false => resolving.servers.iter().for_each(|server| text.push_str(&format!("nameserver {server}\n"))),
     }
     let search = or(&asked.dns_search, from_host("search"));
     // A single dot asks for no domains at all.
     if !search.is_empty() && search != ["."] {
         text.push_str(&format!("search {}\n", search.join(" ")));
     }
-    let options = or(&asked.dns_options, from_host("options"));
+    let mut options = or(&asked.dns_options, from_host("options"));
+    // Names of one label are asked for as they are: ours have no domain.
+    if resolving.ours && !options.iter().any(|option| option.starts_with("ndots:")) {
+        options.push("ndots:0".to_owned());
+    }
     if !options.is_empty() {
         text.push_str(&format!("options {}\n", options.join(" ")));
     }
@@ -140,24 +161,14 @@ mod tests {
             ..HostConfig::default()
         };
         check(&asked).expect("good");
-        let text = hosts(&asked, "web");
+        let text = hosts(&asked, "web", &[], &[]);
         assert!(text.starts_with("127.0.0.1\tlocalhost\n"), "{text}");
         assert!(text.ends_with("10.0.0.2\tdb\nfd00::1\tsix\nfd00::2\tplain\n127.0.0.1\tweb\n"), "{text}");
     }
 
     #[test]
     fn no_line_can_be_smuggled_in() {
-        for bad in [
-            "",
-            "a",
-            "a:",
-            ":1.2.3.4",
-            "a\n:1.2.3.4",
-            "a b:1.2.3.4",
-            "a:1.2.3.4\n",
-            "a:host",
-            "a:host-gateway",
-        ] {
+        for bad in ["", "a", "a:", ":1.2.3.4", "a\n:1.2.3.4", "a b:1.2.3.4", "a:1.2.3.4\n", "a:host"] {
             let asked = HostConfig { extra_hosts: list(&[bad]), ..HostConfig::default() };
             assert!(check(&asked).is_err(), "{bad:?}");
         }
@@ -174,11 +185,26 @@ mod tests {
 
     #[test]
     fn resolvers_are_those_asked_for() {
-        let settings = Settings { dns: vec!["10.9.9.9".to_owned()], ..Settings::default() };
+        let server = |text: &str| Resolving { ours: false, servers: vec![text.parse().expect("an address")] };
         let nothing =
             HostConfig { dns_search: list(&["."]), dns_options: list(&["ndots:2"]), ..HostConfig::default() };
-        assert_eq!(resolv_conf(&nothing, &settings), "nameserver 10.9.9.9\noptions ndots:2\n");
-        let asked = HostConfig { dns: list(&["1.1.1.1"]), dns_search: list(&["a", "b"]), ..nothing };
-        assert!(resolv_conf(&asked, &settings).starts_with("nameserver 1.1.1.1\nsearch a b\n"));
+        assert_eq!(resolv_conf(&nothing, &server("10.9.9.9")), "nameserver 10.9.9.9\noptions ndots:2\n");
+        let asked = HostConfig { dns_search: list(&["a", "b"]), ..nothing.clone() };
+        assert!(resolv_conf(&asked, &server("1.1.1.1")).starts_with("nameserver 1.1.1.1\nsearch a b\n"));
+        let ours = Resolving { ours: true, servers: Vec::new() };
+        assert_eq!(resolv_conf(&nothing, &ours), "nameserver 127.0.0.11\noptions ndots:2\n");
+        let plain = HostConfig { dns_options: list(&["timeout:1"]), ..nothing };
+        assert_eq!(resolv_conf(&plain, &ours), "nameserver 127.0.0.11\noptions timeout:1 ndots:0\n");
+    }
+
+    #[test]
+    fn the_host_has_the_gateways_address_and_oneself_ones_own() {
+        let asked =
+            HostConfig { extra_hosts: list(&["host.docker.internal:host-gateway"]), ..HostConfig::default() };
+        check(&asked).expect("good");
+        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let text =
+            hosts(&asked, "web", &[address("172.17.0.1")], &[(address("172.17.0.2"), "web".to_owned())]);
+        assert!(text.ends_with("172.17.0.1\thost.docker.internal\n172.17.0.2\tweb\n"), "{text}");
     }
 }

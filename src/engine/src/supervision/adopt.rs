@@ -12,7 +12,7 @@ use super::link::Shim;
 use super::wait::{Condition, wait};
 use super::{complain, exit, health, stop, tell};
 use crate::containers::{Container, Status, set_state};
-use crate::{Engine, Kind, Result, clock};
+use crate::{Engine, Kind, Result, clock, networks};
 
 /// The document that tells an orderly end from a crash: after the first, a daemon starts anew what its policy wants.
 const FAREWELL: (&str, &str) = ("daemon", "farewell");
@@ -61,6 +61,7 @@ async fn one(engine: &Arc<Engine>, container: &Arc<Container>, adopted: Option<A
                 if let Err(failure) = exit::release(engine, container).await {
                     complain(container, "release", &failure);
                 }
+                networks::down(engine, container).await;
                 catch_up(engine, container, anew);
             }
             drop(seat);

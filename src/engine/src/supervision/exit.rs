@@ -10,7 +10,7 @@ use super::link::{Link, Shim};
 use super::seat::Seat;
 use super::{complain, start, tell};
 use crate::containers::{self, Container, Status, set_state};
-use crate::{Engine, Failure, Kind, Result, clock};
+use crate::{Engine, Failure, Kind, Result, clock, networks};
 
 /// The first and the longest wait between two looks whether a process that must have ended has done so.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
@@ -61,6 +61,7 @@ pub async fn end(engine: &Arc<Engine>, container: &Arc<Container>, seat: &Arc<Se
             None
         }
     };
+    networks::down(engine, container).await;
     let exited = merge(told.clone(), released);
     if told.as_ref() != Some(&exited) {
         note(engine, container, seat, &exited);

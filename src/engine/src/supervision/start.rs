@@ -8,7 +8,7 @@ use super::link::{Link, linked};
 use super::seat::Seat;
 use super::{complain, exit, health, stop, tell, whatever_happens};
 use crate::containers::{self, Container, Status, set_state};
-use crate::{Engine, Failure, Kind, Result, clock};
+use crate::{Engine, Failure, Kind, Result, clock, networks};
 
 /// Starts a container; it runs when this comes back.
 ///
@@ -118,7 +118,21 @@ pub async fn launch(
     }
 }
 
+/// Connects it, and starts it; what cannot be started is connected to nothing.
 async fn ask(engine: &Arc<Engine>, container: &Arc<Container>, seat: &Seat) -> Result<(i32, Arc<Link>)> {
+    for attempt in 0.. {
+        networks::up(engine, container).await?;
+        let begun = begin(engine, container, seat).await;
+        let Err(failure) = begun else { return begun };
+        networks::down(engine, container).await;
+        if !networks::again(container, &failure, attempt) {
+            return Err(failure);
+        }
+    }
+    Err(Failure::failed("it was tried too often"))
+}
+
+async fn begin(engine: &Arc<Engine>, container: &Arc<Container>, seat: &Seat) -> Result<(i32, Arc<Link>)> {
     let (wanted, mut streams, files) = containers::wire(engine, container)?;
     streams.size = seat.stdio.size().or(streams.size);
     seat.set_process(wanted.process.clone());

@@ -2,7 +2,7 @@
 
 use super::Asked;
 use crate::containers::{HostConfig, log};
-use crate::{Failure, Result, Settings};
+use crate::{Result, Settings};
 
 /// Bytes of /dev/shm.
 const SHM: i64 = 64 << 20;
@@ -21,7 +21,10 @@ pub fn settle(asked: &mut Asked, settings: &Settings) -> Result<Vec<String>> {
     if config.network_disabled {
         "none".clone_into(&mut host_config.network_mode);
     }
-    or(&mut host_config.network_mode, "default");
+    or(&mut host_config.network_mode, "bridge");
+    if host_config.network_mode == "default" {
+        "bridge".clone_into(&mut host_config.network_mode);
+    }
     or(&mut host_config.ipc_mode, "private");
     or(&mut host_config.cgroupns_mode, "private");
     or(&mut host_config.runtime, "casemate");
@@ -56,7 +59,7 @@ fn warnings(asked: &HostConfig, no_address: bool) -> Vec<String> {
                 .to_owned(),
         );
     }
-    if !no_address {
+    if !no_address && matches!(asked.network_mode.as_str(), "host" | "none") {
         warnings.push(format!("The MAC address is discarded when using {} network mode", asked.network_mode));
     }
     if asked.ipc_mode.starts_with("container:") {
@@ -68,18 +71,4 @@ fn warnings(asked: &HostConfig, no_address: bool) -> Vec<String> {
         warnings.push("--privileged adds no devices of the host: name them with --device".to_owned());
     }
     warnings
-}
-
-/// Whether the networks that it is to be connected to are the one that its mode names.
-///
-/// # Errors
-/// One is another.
-pub fn networks(asked: &Asked) -> Result<()> {
-    let mode = asked.host_config.network_mode.as_str();
-    match asked.networks.iter().find(|name| *name != mode && *name != "default") {
-        Some(other) => Err(Failure::unsupported(format!(
-            "network {other:?} is not available in this version: use --network none, host or container:NAME"
-        ))),
-        None => Ok(()),
-    }
 }
