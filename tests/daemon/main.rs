@@ -18,6 +18,8 @@ mod images;
 mod inspect;
 mod list;
 mod logs;
+mod networks;
+mod ports;
 mod registry;
 mod restart;
 mod roles;

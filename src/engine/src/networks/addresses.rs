@@ -76,7 +76,7 @@ fn hex(text: &str) -> Option<u8> {
 /// # Errors
 /// It is none of that kind.
 pub fn parse_mac(text: &str) -> Result<[u8; 6]> {
-    let bytes: Option<Vec<u8>> = text.split([':', '-']).map(|part| hex(part)).collect();
+    let bytes: Option<Vec<u8>> = text.split([':', '-']).map(hex).collect();
     let mac = bytes.and_then(|bytes| <[u8; 6]>::try_from(bytes).ok());
     let mac = mac.ok_or_else(|| Failure::invalid(format!("address {text}: invalid MAC address")))?;
     if mac[0] & 1 != 0 || mac == [0; 6] {

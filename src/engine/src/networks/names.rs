@@ -161,7 +161,8 @@ fn upstream(engine: &Engine, known: &Known, container: &Container, outside: bool
         others.flat_map(|network| network.subnets.iter().map(|subnet| subnet.range)).collect();
     let admitted = |server: &IpAddr| {
         let of_host = server.is_loopback() || server.is_unspecified() || is_link_local(*server);
-        !(asked && of_host) && !others.iter().any(|range| range.contains(*server))
+        let anothers = others.iter().any(|range| range.contains(*server));
+        !anothers && !(asked && of_host)
     };
     servers(engine, container)
         .into_iter()

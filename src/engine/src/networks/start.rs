@@ -193,6 +193,22 @@ pub async fn reconcile(engine: &Arc<Engine>, running: &[Adopted]) -> Result<()> 
     Ok(())
 }
 
+/// Before an end of the daemon that leaves nothing running: the host is as it was before. The next start makes them again.
+///
+/// # Errors
+/// The broker is gone.
+pub async fn leave(engine: &Engine) -> Result<()> {
+    let networks: Vec<Arc<Network>> = engine.networks.known().networks.values().cloned().collect();
+    for network in networks.iter().filter(|network| network.is_made()) {
+        match engine.broker.done(Ask::DropNetwork { network: network.id.clone() }, &[]).await {
+            Err(failure) if failure.kind == Kind::Unavailable => return Err(failure),
+            Err(failure) => eprintln!("casemated: network {}: it stays: {failure}", network.name),
+            Ok(()) => {}
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
