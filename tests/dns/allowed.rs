@@ -105,6 +105,6 @@ fn a_daemon_that_does_not_read_holds_up_nobody() {
         let name = format!("host{number}.example.com.");
         socket.send(&question(&name, A).to_vec().expect("a packet")).expect("ask");
     }
-    assert_eq!(container.look_up("web.", A), ["10.1.0.2"]);
+    assert_eq!(container.insist(&question("web.", A)).answers.len(), 1);
     assert!(rig.lives());
 }

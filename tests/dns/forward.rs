@@ -193,6 +193,7 @@ fn a_loop_ends() {
     assert!(server.count() <= 4, "{} times round", server.count());
     assert!(rig.lives());
     inside.lock().expect("the container").take();
+    wait_until(|| Arc::strong_count(&container) == 1);
 }
 
 #[test]

@@ -209,6 +209,6 @@ fn what_a_server_sends_cannot_fill_the_memory() {
         let asked = question(&format!("host{number}.example.org."), A);
         socket.send(&asked.to_vec().expect("a packet")).expect("ask");
     }
-    assert_eq!(container.look_up("web.", A), ["10.1.0.2"]);
+    assert_eq!(container.insist(&question("web.", A)).answers.len(), 1);
     assert!(rig.lives() && rig.memory() < 64 << 10, "{} KiB", rig.memory());
 }

@@ -2,6 +2,7 @@
 //! are the test itself.
 
 mod allowed;
+mod confined;
 mod crowd;
 mod forward;
 mod hostile;

@@ -237,6 +237,14 @@ impl Container {
         exchange(&self.udp(), &question.to_vec().expect("a packet"))
     }
 
+    /// An answer to one of several tries: packets are lost behind a flood of the container's own.
+    pub fn insist(&self, question: &Message) -> Message {
+        let socket = self.udp();
+        socket.set_read_timeout(Some(PATIENCE / 10)).expect("a timeout");
+        let packet = question.to_vec().expect("a packet");
+        (0..10).find_map(|_| exchange(&socket, &packet)).expect("an answer")
+    }
+
     /// An answer over TCP.
     pub fn ask_stream(&self, question: &Message) -> Option<Message> {
         let mut stream = self.tcp();

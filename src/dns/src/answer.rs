@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use hickory_proto::op::{Edns, Message, MessageType, Metadata, ResponseCode};
+use hickory_proto::op::{Edns, Message, MessageType, Metadata, ResponseCode, emit_message_parts};
 use hickory_proto::rr::rdata::{A, AAAA, PTR};
 use hickory_proto::rr::{Name, RData, Record};
 use hickory_proto::serialize::binary::{BinEncodable, BinEncoder};
@@ -11,6 +11,8 @@ use crate::question::{PAYLOAD, Question};
 
 /// How long names of ours may be kept, in seconds: Docker's.
 pub const TTL: u32 = 600;
+/// A record of EDNS without options, in bytes.
+const EXTENSIONS: u16 = 11;
 
 /// A code alone, to what could not be read as a question.
 pub fn bare(asked: &Metadata, code: ResponseCode) -> Vec<u8> {
@@ -57,17 +59,23 @@ pub fn packed(mut message: Message, limit: u16) -> Vec<u8> {
     if whole.len() <= usize::from(limit) {
         return whole;
     }
-    // Records of one answer are much alike: a guess that is a few too many, whose rest goes.
-    let fit = message.answers.len() * usize::from(limit) / whole.len().max(1) + 4;
     message.metadata.truncation = true;
-    message.answers.truncate(fit);
     (message.authorities, message.additionals) = (Vec::new(), Vec::new());
-    loop {
-        let packet = encode(&message);
-        if packet.len() <= usize::from(limit) || message.answers.pop().is_none() {
-            return packet;
-        }
-    }
+    message.answers.truncate(fitting(&message, limit));
+    encode(&message)
+}
+
+/// How many answers fit beside the question and what is said of extensions.
+fn fitting(message: &Message, limit: u16) -> usize {
+    let extensions = if message.edns.is_some() { EXTENSIONS } else { 0 };
+    let mut packet = Vec::with_capacity(usize::from(limit));
+    let mut encoder = BinEncoder::new(&mut packet);
+    encoder.set_max_size(limit.saturating_sub(extensions));
+    let (queries, answers) = (&mut message.queries.iter(), &mut message.answers.iter());
+    let none = || std::iter::empty::<&Record>();
+    let (metadata, encoder) = (&message.metadata, &mut encoder);
+    emit_message_parts(metadata, queries, answers, &mut none(), &mut none(), None, None, encoder)
+        .map_or(0, |header| usize::from(header.counts.answers))
 }
 
 fn encode(message: &Message) -> Vec<u8> {
