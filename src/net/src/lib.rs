@@ -54,8 +54,8 @@ fn work(arguments: &Arguments) -> Result<()> {
     privilege::shed()?;
     let order = order::read(arguments)?;
     match &order {
-        NetOrder::Make(network) => network::make(network, arguments),
-        NetOrder::Drop(network) => network::remove(network, arguments),
+        NetOrder::Make { network, kin } => network::make(network, kin, arguments),
+        NetOrder::Drop { network, kin } => network::remove(network, kin, arguments),
         NetOrder::Attach { pid, endpoints, networks, resolver } => {
             let target = attach::target(*pid)?;
             attach::attach(&target, endpoints, networks, resolver.as_ref(), arguments)

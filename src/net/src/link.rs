@@ -82,7 +82,6 @@ impl Links {
         /// `IFLA_BR_*`
         const FORWARD_DELAY: u16 = 1;
         const SPANNING_TREE: u16 = 5;
-        const VLAN_FILTERING: u16 = 7;
         const GROUP_FORWARD: u16 = 9;
         const SNOOPING: u16 = 23;
         let made = self.socket.ask(NEW_LINK, CREATE, |message| {
@@ -95,7 +94,6 @@ impl Links {
                 info.nest(INFO_DATA, |data| {
                     data.native(FORWARD_DELAY, 0);
                     data.native(SPANNING_TREE, 0);
-                    data.attribute(VLAN_FILTERING, &[0]);
                     data.attribute(GROUP_FORWARD, &[0; 2]);
                     // Groups are flooded: neighbour discovery does not depend on what was overheard.
                     data.attribute(SNOOPING, &[0]);

@@ -7,6 +7,7 @@ use casemate_spec::{Error, Result};
 
 use crate::arguments::Arguments;
 use crate::link::Links;
+use crate::rules::sets::Element;
 use crate::rules::{self, Rules};
 use crate::settings;
 
@@ -17,15 +18,15 @@ const MTU: u16 = 1500;
 ///
 /// # Errors
 /// The kernel's; exit status 3 where its addresses are in use.
-pub fn make(network: &Network, arguments: &Arguments) -> Result<()> {
+pub fn make(network: &Network, kin: &[HexId], arguments: &Arguments) -> Result<()> {
     let links = Links::open()?;
     let rules = Rules::open(&arguments.table)?;
     settings::forward(&[network])?;
-    let NetworkKind::Macvlan { parent } = &network.kind else { return bridge(network, &links, &rules) };
+    let NetworkKind::Macvlan { parent } = &network.kind else { return bridge(network, kin, &links, &rules) };
     links.index(parent).map(drop).ok_or_else(|| Error::new(parent, "there is no such interface").exit(2))
 }
 
-fn bridge(network: &Network, links: &Links, rules: &Rules<'_>) -> Result<()> {
+fn bridge(network: &Network, kin: &[HexId], links: &Links, rules: &Rules<'_>) -> Result<()> {
     let name = network.bridge();
     for subnet in &network.subnets {
         if let Some(route) = links.overlapping(subnet, &name)? {
@@ -35,14 +36,18 @@ fn bridge(network: &Network, links: &Links, rules: &Rules<'_>) -> Result<()> {
         }
     }
     let there = links.index(&name).is_some();
-    let made = build(network, links).and_then(|()| rules.add(&rules::of_network(network)));
+    let made = build(network, links).and_then(|()| rules.add(&facts(network, kin)));
     let made = made.and_then(|()| links.up(&name));
     if made.is_err() && !there {
         // What it failed of is what counts.
-        let undone = links.delete(&name).and_then(|()| rules.remove(&rules::of_network(network)));
+        let undone = links.delete(&name).and_then(|()| rules.remove(&facts(network, kin)));
         return made.and(undone);
     }
     made
+}
+
+fn facts(network: &Network, kin: &[HexId]) -> Vec<Element> {
+    [rules::of_network(network), rules::of_kin(network, kin)].concat()
 }
 
 fn build(network: &Network, links: &Links) -> Result<()> {
@@ -55,6 +60,10 @@ fn build(network: &Network, links: &Links) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn is_bridge(network: &Network) -> bool {
+    network.kind == NetworkKind::Bridge
 }
 
 /// A bridge's own, so that it does not change with its ports.
@@ -72,12 +81,12 @@ fn mac(id: &HexId) -> [u8; 6] {
 ///
 /// # Errors
 /// The kernel's.
-pub fn remove(network: &Network, arguments: &Arguments) -> Result<()> {
+pub fn remove(network: &Network, kin: &[HexId], arguments: &Arguments) -> Result<()> {
     if network.kind != NetworkKind::Bridge {
         return Ok(());
     }
     Links::open()?.delete(&network.bridge())?;
-    Rules::open(&arguments.table)?.remove(&rules::of_network(network))
+    Rules::open(&arguments.table)?.remove(&facts(network, kin))
 }
 
 /// Has everything be as it is said: rules in one transaction, and what is missing of links.
@@ -96,7 +105,11 @@ pub fn repair(networks: &[Network], endpoints: &[Endpoint], arguments: &Argument
         .iter()
         .filter_map(|endpoint| Some(rules::of_endpoint(endpoint, by_id.get(&endpoint.network)?)))
         .flatten();
-    let elements: Vec<_> = networks.iter().flat_map(rules::of_network).chain(of_endpoints).collect();
+    let of_networks = networks.iter().filter(|network| is_bridge(network)).flat_map(|network| {
+        let kin = networks.iter().filter(|other| other.tenant == network.tenant && is_bridge(other));
+        facts(network, &kin.map(|other| other.id.clone()).collect::<Vec<_>>())
+    });
+    let elements: Vec<_> = of_networks.chain(of_endpoints).collect();
     // Who may send what comes first: a port that is put back into its bridge is under its rules already.
     let mut done = rules.replace(&elements);
     let mut and = |result: Result<()>| {

@@ -2,13 +2,13 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use casemate_spec::wire::{Allowed, Endpoint, Network, NetworkKind, Protocol, Published, Subnet};
+use casemate_spec::wire::{Allowed, Endpoint, HexId, Network, NetworkKind, Protocol, Published, Subnet};
 
 use super::class;
 use super::sets::{
     ADMITTED4, ADMITTED6, ALLOWED4, ALLOWED6, ANY4, ANY6, AT4, AT6, BRIDGES, CLASSES, Element, GATEWAYS4,
-    GATEWAYS6, HIDDEN, INTERNAL, LIMITED4, LIMITED6, LOOPS, MACS, MEMBERS, NEAR4, NEAR6, PORTS, SENDERS4,
-    SENDERS6, SUBNETS4, SUBNETS6, Set, TALKS, TENANTS, Value,
+    GATEWAYS6, HIDDEN, INTERNAL, KIN, LIMITED4, LIMITED6, LOOPS, MACS, NEAR4, NEAR6, PORTS, SENDERS4,
+    SENDERS6, SUBNETS4, SUBNETS6, Set, TALKS, Value,
 };
 
 const TCP: u8 = 6;
@@ -26,14 +26,12 @@ pub fn of_network(network: &Network) -> Vec<Element> {
     }
     let bridge = network.bridge();
     let name = || Value::interface(&bridge);
-    let tenant = || Value::tenant(network.tenant.as_str());
     let what = format!("network {}", network.id.short());
     let element = |set, key: &[Value]| Element::new(set, what.clone(), key);
     let mut list = vec![
         element(&BRIDGES, &[name()]),
         element(&LOOPS, &[name(), name()]),
-        element(&TENANTS, &[name()]).with(&[tenant()]),
-        element(&MEMBERS, &[name(), tenant()]),
+        element(&KIN, &[name(), name()]),
     ];
     let marks = [(network.internal, &INTERNAL), (network.masquerade && !network.internal, &HIDDEN)];
     list.extend(marks.into_iter().filter(|(has, _)| *has).map(|(_, set)| element(set, &[name()])));
@@ -46,6 +44,19 @@ pub fn of_network(network: &Network) -> Vec<Element> {
         if let Some(gateway) = subnet.gateway {
             list.push(element(of(gateway, &GATEWAYS4, &GATEWAYS6), &[Value::address(gateway)]));
         }
+    }
+    list
+}
+
+/// That networks are one tenant's.
+pub fn of_kin<'a>(network: &Network, kin: impl IntoIterator<Item = &'a HexId>) -> Vec<Element> {
+    let what = format!("network {}", network.id.short());
+    let ours = Value::interface(&network.bridge());
+    let mut list = Vec::new();
+    for other in kin.into_iter().filter(|other| **other != network.id) {
+        let theirs = Value::interface(&Network::bridge_of(other));
+        list.push(Element::new(&KIN, what.clone(), &[ours.clone(), theirs.clone()]));
+        list.push(Element::new(&KIN, what.clone(), &[theirs, ours.clone()]));
     }
     list
 }

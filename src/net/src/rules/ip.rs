@@ -13,8 +13,7 @@ use super::expression::{
 };
 use super::sets::{
     ADMITTED4, ADMITTED6, ALLOWED4, ALLOWED6, ANY4, ANY6, AT4, AT6, BRIDGES, Element, GATEWAYS4, GATEWAYS6,
-    HIDDEN, INTERNAL, LIMITED4, LIMITED6, LOOPS, MEMBERS, NEAR4, NEAR6, SUBNETS4, SUBNETS6, Set, TALKS,
-    TENANTS,
+    HIDDEN, INTERNAL, KIN, LIMITED4, LIMITED6, LOOPS, NEAR4, NEAR6, SUBNETS4, SUBNETS6, Set, TALKS,
 };
 
 /// IP's versions, and where their addresses stand.
@@ -254,9 +253,7 @@ fn forward() -> Vec<Vec<Expression>> {
     rules.push(rule([&to_elsewhere(), &accept]));
     rules.push(rule([&is_translated(false), &drop]));
     rules.push(rule([&from_elsewhere(), &accept]));
-    let tenant =
-        [meta(Meta::InName, 0), meta(Meta::OutName, 4), find(TENANTS.name, 4, 4), within(MEMBERS.name, 0)];
-    rules.push(rule([&tenant, &accept]));
+    rules.push(rule([&along(&KIN), &accept]));
     rules.push(drop.to_vec());
     rules
 }

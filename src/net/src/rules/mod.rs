@@ -12,7 +12,7 @@ mod ports;
 pub mod sets;
 
 use casemate_spec::Result;
-pub use facts::{admitted, of_endpoint, of_network};
+pub use facts::{admitted, of_endpoint, of_kin, of_network};
 pub use inside::answer_names;
 use sets::{Element, Value};
 

@@ -22,8 +22,6 @@ pub enum Field {
     Protocol,
     /// A port.
     Port,
-    /// A tenant's name.
-    Tenant,
     /// First and last port as one.
     Range,
 }
@@ -57,7 +55,7 @@ const fn map(name: &'static str, key: &'static [Field], data: &'static [Field]) 
     Set { data, ..set(INET, name, key) }
 }
 
-use Field::{Four, Interface, Mac, Port, Protocol, Range, Six, Tenant};
+use Field::{Four, Interface, Mac, Port, Protocol, Range, Six};
 
 /// Our bridges.
 pub static BRIDGES: Set = set(INET, "bridges", &[Interface]);
@@ -69,10 +67,8 @@ pub static HIDDEN: Set = set(INET, "hidden", &[Interface]);
 pub static LOOPS: Set = set(INET, "loops", &[Interface, Interface]);
 /// The same of those whose containers may talk to each other.
 pub static TALKS: Set = set(INET, "talks", &[Interface, Interface]);
-/// Whose a bridge is.
-pub static TENANTS: Set = map("tenants", &[Interface], &[Tenant]);
-/// The same as a set.
-pub static MEMBERS: Set = set(INET, "members", &[Interface, Tenant]);
+/// From bridge to bridge of one tenant, itself among them.
+pub static KIN: Set = set(INET, "kin", &[Interface, Interface]);
 /// A bridge's own addresses.
 pub static GATEWAYS4: Set = set(INET, "gateways4", &[Four]);
 /// A bridge's own addresses.
@@ -117,10 +113,10 @@ pub static SENDERS4: Set = set(BRIDGE, "senders4", &[Interface, Mac, Four]);
 pub static SENDERS6: Set = set(BRIDGE, "senders6", &[Interface, Mac, Six]);
 
 /// All of them.
-pub static ALL: [&Set; 28] = [
-    &BRIDGES, &INTERNAL, &HIDDEN, &LOOPS, &TALKS, &TENANTS, &MEMBERS, &GATEWAYS4, &GATEWAYS6, &SUBNETS4,
-    &SUBNETS6, &ANY4, &ANY6, &AT4, &AT6, &NEAR4, &NEAR6, &LIMITED4, &LIMITED6, &CLASSES, &ALLOWED4,
-    &ALLOWED6, &ADMITTED4, &ADMITTED6, &PORTS, &MACS, &SENDERS4, &SENDERS6,
+pub static ALL: [&Set; 27] = [
+    &BRIDGES, &INTERNAL, &HIDDEN, &LOOPS, &TALKS, &KIN, &GATEWAYS4, &GATEWAYS6, &SUBNETS4, &SUBNETS6, &ANY4,
+    &ANY6, &AT4, &AT6, &NEAR4, &NEAR6, &LIMITED4, &LIMITED6, &CLASSES, &ALLOWED4, &ALLOWED6, &ADMITTED4,
+    &ADMITTED6, &PORTS, &MACS, &SENDERS4, &SENDERS6,
 ];
 
 impl Field {
@@ -130,7 +126,6 @@ impl Field {
             Self::Interface | Self::Six => 16,
             Self::Mac => 8,
             Self::Four | Self::Protocol | Self::Port | Self::Range => 4,
-            Self::Tenant => 32,
         }
     }
 
@@ -153,8 +148,7 @@ impl Field {
             Self::Six => 8,
             Self::Protocol => 12,
             Self::Port => 13,
-            Self::Tenant => 5,
-            Self::Range => 4,
+            Self::Range => 19,
         }
     }
 }
@@ -192,6 +186,11 @@ impl Set {
             body.network(7, length(self.data));
         }
         body.network(10, number);
+        if self.key == [Interface] {
+            // For nft(8): its bytes are as the host has them (NFTNL_UDATA_SET_KEYBYTEORDER).
+            let [a, b, c, d] = 1_u32.to_ne_bytes();
+            body.attribute(13, &[0, 4, a, b, c, d]);
+        }
         if self.ranges {
             body.nest(9, |description| {
                 description.nest(2, |fields| {
@@ -265,11 +264,6 @@ impl Value {
     /// Ports, as one.
     pub fn range((first, last): (u16, u16)) -> Self {
         Self::new(&[first.to_be_bytes(), last.to_be_bytes()].concat(), Range.width())
-    }
-
-    /// A tenant.
-    pub fn tenant(name: &str) -> Self {
-        Self::new(name.as_bytes(), Tenant.width())
     }
 }
 

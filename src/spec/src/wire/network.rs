@@ -135,9 +135,19 @@ pub struct Allowed {
 #[serde(rename_all = "camelCase")]
 pub enum NetOrder {
     /// Make the bridge, its addresses and its rules; one that is there is made to be so.
-    Make(Network),
+    Make {
+        /// Which.
+        network: Network,
+        /// The tenant's other networks, whose published ports can be reached from it, and its from them.
+        kin: Vec<HexId>,
+    },
     /// Remove it with its rules; one that is not there is as good.
-    Drop(Network),
+    Drop {
+        /// Which.
+        network: Network,
+        /// The tenant's other networks.
+        kin: Vec<HexId>,
+    },
     /// Connect the network namespace of a process that runs. All or nothing.
     Attach {
         /// The process, by the host's number; 0 is the one that a hook is told of, or descriptor 3 is the namespace.
@@ -180,7 +190,12 @@ pub enum NetOrder {
 impl Network {
     /// The bridge's name: Docker's scheme with a prefix of ours.
     pub fn bridge(&self) -> String {
-        interface("cmb", &self.id)
+        Self::bridge_of(&self.id)
+    }
+
+    /// The name of a network's bridge.
+    pub fn bridge_of(id: &HexId) -> String {
+        interface("cmb", id)
     }
 }
 
