@@ -2,7 +2,7 @@
 
 use casemate_tests::{Output, wait_until};
 
-use crate::World;
+use crate::{ADMIN, Alone, World};
 
 /// A server of one line, its name, on port 80 and in the background.
 pub fn web(world: &World, name: &str, flags: &[&str]) {
@@ -284,4 +284,48 @@ fn tenants_do_not_meet() {
         ok(who, &["network", "rm", "back"]);
     }
     world.stop();
+}
+
+#[test]
+fn ranges_that_the_host_routes_are_passed_over() {
+    let daemon = Alone::start("[tenants.small]\nnetworks = 2\n");
+    let create = |who: &str, body: &str| {
+        let json = ["Content-Type: application/json"];
+        let reply = daemon.client(who).try_request("POST", "/networks/create", &json, body.as_bytes());
+        reply.expect("an answer")
+    };
+    let shown = |who: &str, name: &str| daemon.client(who).fetch(&format!("/networks/{name}")).json();
+    // 172.17.0.0/16 is routed: the first range of the usual ones that is not.
+    assert_eq!(shown(ADMIN, "bridge")["IPAM"]["Config"][0]["Subnet"], "172.18.0.0/16");
+    let both = create(ADMIN, r#"{"Name":"both","EnableIPv6":true}"#);
+    assert_eq!(both.status, 201, "{}", both.text());
+    let config = &shown(ADMIN, "both")["IPAM"]["Config"];
+    assert_eq!(config[0]["Subnet"], "172.19.0.0/16");
+    assert!(
+        config[1]["Subnet"].as_str().is_some_and(|range| range.starts_with("fd") && range.ends_with("/64"))
+    );
+    let asked = create(ADMIN, r#"{"Name":"asked","IPAM":{"Config":[{"Subnet":"172.17.3.0/24"}]}}"#);
+    assert_eq!((asked.status, asked.text().contains("Pool overlaps")), (403, true));
+    let (red, blue) = ("casemate://red/x?groups=operator", "casemate://small/x?groups=operator");
+    // Names are a tenant's own, ranges are nobody's twice.
+    assert_eq!(create(red, r#"{"Name":"both"}"#).status, 201);
+    assert_eq!(shown(red, "both")["IPAM"]["Config"][0]["Subnet"], "172.20.0.0/16");
+    assert_eq!(create(red, r#"{"Name":"other","IPAM":{"Config":[{"Subnet":"172.19.0.0/24"}]}}"#).status, 403);
+    for (name, status) in [("one", 201), ("two", 201), ("three", 403)] {
+        assert_eq!(create(blue, &format!(r#"{{"Name":"{name}"}}"#)).status, status, "{name}");
+    }
+    for (body, status, says) in [
+        (r#"{"Name":""}"#, 400, "name is empty"),
+        (r#"{"Name":"host"}"#, 403, "operation is not permitted on predefined host network"),
+        (r#"{"Name":"both"}"#, 409, "network with name both already exists"),
+        (r#"{"Name":"x","Driver":"overlay"}"#, 503, "not a swarm manager"),
+        (r#"{"Name":"x","Driver":"macvlan"}"#, 400, "the option parent"),
+        (r#"{"Name":"x","IPAM":{"Driver":"dhcp"}}"#, 400, "invalid IPAM driver"),
+        (r#"{"Name":"x","Options":{"com.docker.network.driver.mtu":"many"}}"#, 400, "invalid network config"),
+        (r#"{"Name":"x","EnableIPv4":false}"#, 400, "IPv4 or IPv6 must be enabled"),
+    ] {
+        let reply = create(ADMIN, body);
+        assert_eq!(reply.status, status, "{body}: {}", reply.text());
+        assert!(reply.text().contains(says), "{body}: {}", reply.text());
+    }
 }

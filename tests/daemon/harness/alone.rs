@@ -1,14 +1,15 @@
 //! The daemon by itself: the test is at the broker's end of the channel. It greets, takes what the daemon says for the
-//! audit log, and refuses everything else, as a broker does that knows none of these containers.
+//! audit log, makes networks as a host with one route would, and refuses everything else, as a broker does that knows none
+//! of these containers.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use casemate_spec::wire::{Answer, Ask, Audited, Host, Refusal, RefusalKind, Stored};
+use casemate_spec::wire::{Answer, Ask, Audited, Host, Refusal, RefusalKind, Stored, Subnet};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -17,6 +18,9 @@ use super::client::Client;
 use super::pki::{Authority, Certificate, Shape, write_whole};
 use super::programs::libexec;
 use super::scratch::Scratch;
+
+/// The one route of the host that it is on.
+const ROUTE: (Ipv4Addr, u8) = (Ipv4Addr::new(172, 17, 0, 0), 16);
 
 /// The daemon.
 pub struct Alone {
@@ -169,7 +173,17 @@ fn attend(socket: &OwnedFd, listener: &TcpListener, audited: &Mutex<Vec<Audited>
                 (Ok(Answer::Done), None)
             }
             Ask::List => (Ok(Answer::Stored(Stored::default())), None),
-            Ask::Limit { .. } | Ask::Farewell { .. } => (Ok(Answer::Done), None),
+            Ask::Limit { .. } | Ask::Farewell { .. } | Ask::DropNetwork { .. } => (Ok(Answer::Done), None),
+            Ask::MakeNetwork { network } => {
+                let routed = Subnet { address: ROUTE.0.into(), prefix: ROUTE.1, gateway: None };
+                match network.subnets.iter().any(|subnet| subnet.overlaps(&routed)) {
+                    true => {
+                        let message = "network: its range has a route already".to_owned();
+                        (Err(Refusal { kind: RefusalKind::Conflict, message, hint: None }), None)
+                    }
+                    false => (Ok(Answer::Done), None),
+                }
+            }
             other => {
                 let message = format!("there is no broker here for {other:?}");
                 (Err(Refusal { kind: RefusalKind::Unsupported, message, hint: None }), None)

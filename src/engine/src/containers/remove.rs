@@ -57,6 +57,7 @@ async fn whole(engine: &Arc<Engine>, container: &Arc<Container>, volumes: bool, 
         return Err(failure.within(format!("cannot remove container \"/{}\"", container.name())));
     }
     engine.containers.drop_container(container);
+    engine.networks.forgotten(&container.id);
     drop(turn);
     if volumes || container.host_config().auto_remove {
         drop_volumes(engine, container).await;

@@ -121,10 +121,12 @@ impl Networks {
     /// # Errors
     /// The metadata cannot be written.
     pub fn forget(&self, batch: &Batch<'_>, id: &HexId) -> Result<()> {
-        batch.remove(ENDPOINTS, id.as_str())?;
+        batch.remove(ENDPOINTS, id.as_str())
+    }
+
+    /// A container is forgotten.
+    pub fn forgotten(&self, id: &HexId) {
         self.known().attachments.remove(id);
-        self.resolver.wake();
-        Ok(())
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

@@ -118,9 +118,13 @@ pub fn split(link: &str) -> (String, String) {
 
 /// Who answers a container's questions for names.
 pub fn resolvers(engine: &Engine, container: &Container) -> Resolving {
+    resolving(engine, container, &crate::containers::nameservers())
+}
+
+fn resolving(engine: &Engine, container: &Container, of_host: &[IpAddr]) -> Resolving {
     let mode = container.host_config().network_mode.clone();
     let all = engine.networks.of_container(&container.id);
-    let servers = servers(engine, container);
+    let servers = servers(engine, container, of_host);
     let connected = all.iter().any(|one| one.endpoint.is_some());
     if mode == "host" || !connected {
         return Resolving { ours: false, servers };
@@ -139,32 +143,29 @@ pub fn resolvers(engine: &Engine, container: &Container) -> Resolving {
 }
 
 /// Servers that a container's questions go to: its own, the operator's, or the host's.
-fn servers(engine: &Engine, container: &Container) -> Vec<IpAddr> {
+fn servers(engine: &Engine, container: &Container, of_host: &[IpAddr]) -> Vec<IpAddr> {
     let host_config = container.host_config();
     let read = |list: &[String]| list.iter().filter_map(|text| text.parse().ok()).collect::<Vec<IpAddr>>();
     match &host_config.dns {
         Some(asked) if !asked.is_empty() => read(asked),
         _ if !engine.settings.dns.is_empty() => read(&engine.settings.dns),
-        _ => crate::containers::nameservers(),
+        _ => of_host.to_vec(),
     }
 }
 
 /// What the resolver asks for a container: from the host, so that nothing may be asked there that the container itself
 /// could not reach, but for the host's own servers.
-fn upstream(engine: &Engine, known: &Known, container: &Container, outside: bool) -> Vec<SocketAddr> {
-    if !outside {
-        return Vec::new();
-    }
+fn upstream(engine: &Engine, known: &Known, container: &Container, of_host: &[IpAddr]) -> Vec<SocketAddr> {
     let asked = container.host_config().dns.iter().flatten().next().is_some();
     let others = known.networks.values().filter(|network| network.tenant != container.tenant);
     let others: Vec<_> =
         others.flat_map(|network| network.subnets.iter().map(|subnet| subnet.range)).collect();
     let admitted = |server: &IpAddr| {
-        let of_host = server.is_loopback() || server.is_unspecified() || is_link_local(*server);
-        let anothers = others.iter().any(|range| range.contains(*server));
-        !anothers && !(asked && of_host)
+        let beside = server.is_loopback() || server.is_unspecified() || is_link_local(*server);
+        let elsewhere = !(asked && beside);
+        elsewhere && !others.iter().any(|range| range.contains(*server))
     };
-    servers(engine, container)
+    servers(engine, container, of_host)
         .into_iter()
         .filter(admitted)
         .map(|server| SocketAddr::new(server, PORT))
@@ -173,10 +174,12 @@ fn upstream(engine: &Engine, known: &Known, container: &Container, outside: bool
 
 /// Everything that the resolver is to know.
 pub fn wanted(engine: &Engine) -> BTreeMap<Key, Names> {
-    let containers: Vec<_> = engine.containers.all();
+    let host = crate::containers::nameservers();
+    let mut containers = engine.containers.all();
+    containers.retain(|container| !engine.networks.endpoints(&container.id).is_empty());
     let ours: BTreeSet<HexId> = containers
         .iter()
-        .filter(|container| resolvers(engine, container).ours)
+        .filter(|container| resolving(engine, container, &host).ours)
         .map(|container| container.id.clone())
         .collect();
     let known = engine.networks.known();
@@ -197,7 +200,9 @@ pub fn wanted(engine: &Engine) -> BTreeMap<Key, Names> {
             link(engine, &known, &mut client, container, attachment, endpoint);
         }
         if ours.contains(&container.id) {
-            client.upstream = upstream(engine, &known, container, outside);
+            if outside {
+                client.upstream = upstream(engine, &known, container, &host);
+            }
             let rules = publish::egress(engine, container).ok().flatten();
             client.allow = rules.map(|rules| rules.names);
             let word = Names::Client { container: container.id.clone(), client };

@@ -61,12 +61,12 @@ pub async fn end(engine: &Arc<Engine>, container: &Arc<Container>, seat: &Arc<Se
             None
         }
     };
-    networks::down(engine, container).await;
     let exited = merge(told.clone(), released);
     if told.as_ref() != Some(&exited) {
         note(engine, container, seat, &exited);
     }
     let ran = announce(engine, container, &exited);
+    networks::down(engine, container).await;
     let restarts = container.state().status == Status::Restarting;
     seat.exited(exited.code);
     drop(turn);
