@@ -74,6 +74,7 @@ impl Broker {
         if let Some(container) = self.containers.get_mut(id) {
             container.volumes.clone_from(&kept.volumes);
         }
+        self.adopt_networks(id, &bundle);
         self.adopt_process(id, None, kept);
         let execs = tree::names(&bundle)?;
         for exec in

@@ -18,6 +18,7 @@ Starts casemated, confined, and does with privilege what it may ask for.
       --libexec DIR        Where runtime, casemate-shim and casemate-layer are [default: beside this program]
       --daemon FILE        The daemon [default: casemated beside this program]
       --policy NAME        The policy of containers for which none is asked [default: runtime.toml's]
+      --macvlan NAME       An interface of the host that macvlan networks may be built upon; any number of times
       --channel-stdin      Do not start the daemon: it is at the other end of standard input, a socket
 ";
 
@@ -47,6 +48,8 @@ pub struct Arguments {
     pub daemon: PathBuf,
     /// `--policy`
     pub policy: Option<PolicyName>,
+    /// `--macvlan`
+    pub macvlan: Vec<String>,
     /// `--channel-stdin`: whoever started us holds the daemon's end. It gives nobody more than he has, as he is root.
     pub channel: bool,
 }
@@ -71,7 +74,7 @@ pub fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Asked> {
 
 fn serve(words: Vec<OsString>) -> Result<Arguments> {
     let (mut data, mut config, mut libexec, mut daemon) = (None, None, None, None);
-    let (mut listen, mut policy, mut channel) = (Vec::new(), None, false);
+    let (mut listen, mut macvlan, mut policy, mut channel) = (Vec::new(), Vec::new(), None, false);
     let mut words = words.into_iter();
     while let Some(word) = words.next() {
         let name = word.to_string_lossy().into_owned();
@@ -88,6 +91,7 @@ fn serve(words: Vec<OsString>) -> Result<Arguments> {
             "--config" => config = Some(PathBuf::from(value)),
             "--libexec" => libexec = Some(PathBuf::from(value)),
             "--daemon" => daemon = Some(PathBuf::from(value)),
+            "--macvlan" => macvlan.push(text()?.to_owned()),
             "--policy" => policy = Some(text()?.parse()?),
             "--listen" => {
                 let address = text()?
@@ -115,6 +119,7 @@ fn serve(words: Vec<OsString>) -> Result<Arguments> {
         daemon: daemon.unwrap_or_else(|| beside.join("casemated")),
         libexec: libexec.unwrap_or(beside),
         policy,
+        macvlan,
         channel,
     })
 }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use casemate_spec::wire::{Answer, Ask, HexId, Host, Refusal, RefusalKind, Reply};
+use casemate_spec::wire::{Answer, Ask, HexId, Host, Network, Refusal, RefusalKind, Reply};
 use casemate_spec::{Error, Result};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal as Number, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -18,6 +18,8 @@ use crate::audit::{Audit, Entry};
 use crate::child::{Ended, Listen, Running, Slots};
 use crate::containers::{Container, Stage};
 use crate::daemon::Daemon;
+use crate::dns::Dns;
+use crate::networks::Repair;
 use crate::packet::{self, Incoming, Outgoing};
 use crate::places::Places;
 use crate::refusal::{of_error, refuse};
@@ -55,6 +57,12 @@ pub struct Broker {
     pub(crate) told: Vec<(Instant, HexId, HexId)>,
     pub(crate) link: Option<Link>,
     pub(crate) daemon: Daemon,
+    pub(crate) dns: Dns,
+    pub(crate) networks: BTreeMap<HexId, Network>,
+    /// Tells of changes to the host's rules.
+    pub(crate) watch: Option<OwnedFd>,
+    pub(crate) repair: Repair,
+    pub(crate) repair_at: Option<Instant>,
     pub(crate) serial: u64,
     pub(crate) sweep: Sweep,
     pub(crate) save_at: Instant,
@@ -113,6 +121,8 @@ enum Source {
     Signals,
     Link,
     Daemon,
+    Dns,
+    Watch,
     Job(u64),
     Birth(HexId, Option<HexId>),
     Shim(HexId, Option<HexId>),
@@ -130,7 +140,11 @@ pub fn serve(arguments: Arguments) -> Result<()> {
     }
     let mut broker = Broker::begin(arguments, slots)?;
     broker.listen()?;
+    broker.write_policies()?;
+    broker.load_networks()?;
     broker.adopt()?;
+    broker.begin_networks();
+    broker.begin_dns()?;
     broker.begin_daemon()?;
     broker.sweep();
     while !broker.daemon.is_over() {
@@ -158,6 +172,11 @@ impl Broker {
             listeners: Vec::new(),
             signals,
             daemon,
+            dns: Dns::default(),
+            networks: BTreeMap::new(),
+            watch: None,
+            repair: Repair::Idle,
+            repair_at: None,
             containers: BTreeMap::new(),
             tenants: BTreeSet::new(),
             in_use: Vec::new(),
@@ -191,6 +210,8 @@ impl Broker {
                 Source::Signals => self.end_by_signal(),
                 Source::Link => self.converse(),
                 Source::Daemon => self.daemon_ended(),
+                Source::Dns => self.dns_ended(),
+                Source::Watch => self.tables_changed(),
                 Source::Job(number) => self.job(number),
                 Source::Birth(id, exec) => self.born(&id, exec.as_ref()),
                 Source::Shim(id, exec) => self.shim_ended(&id, exec.as_ref()),
@@ -209,6 +230,8 @@ impl Broker {
             list.push((Source::Link, link.socket.as_fd(), read | write));
         }
         list.extend(self.daemon.pidfd().map(|fd| (Source::Daemon, fd, PollFlags::IN)));
+        list.extend(self.dns.pidfd().map(|fd| (Source::Dns, fd, PollFlags::IN)));
+        list.extend(self.watch.as_ref().map(|fd| (Source::Watch, fd.as_fd(), PollFlags::IN)));
         for (number, job) in &self.jobs {
             let pipe = job.running.pipe().into_iter();
             list.extend(
@@ -261,6 +284,8 @@ impl Broker {
         jobs.chain(births)
             .chain(told)
             .chain(self.daemon.deadline())
+            .chain(self.dns.deadline())
+            .chain(self.repair_at)
             .chain([self.save_at])
             .min()
             .unwrap_or(self.save_at)
@@ -290,6 +315,12 @@ impl Broker {
                 self.work(&["save"], log, |_, _| {});
             }
         }
+        if self.repair_at.is_some_and(|at| at <= now) {
+            self.repair_at = None;
+            self.tell(&Entry::new("networks.repaired").text("table", &self.places.table()));
+            self.repair();
+        }
+        self.dns_time(now);
         self.daemon_time(now)
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use casemate_spec::wire::{Exited, HexId, Refusal, RefusalKind, Tenant, When};
+use casemate_spec::wire::{Endpoint, Exited, HexId, Refusal, RefusalKind, Tenant, When};
 use serde::{Deserialize, Serialize};
 
 use crate::child::{Identity, Running};
@@ -20,10 +20,25 @@ pub struct Container {
     pub execs: BTreeMap<HexId, Stage>,
     /// Volumes that are mounted while it runs.
     pub volumes: Vec<HexId>,
+    /// What its network namespace is connected to.
+    pub attached: Option<Attached>,
+    /// What is being disconnected: until that is done, it is not started, released or removed.
+    pub leaving: Vec<Endpoint>,
     /// Helpers that see its files: so many that read them, or one that writes.
     pub readers: usize,
     /// See `readers`.
     pub writer: bool,
+}
+
+/// What a container is connected to.
+#[derive(Debug, Default)]
+pub struct Attached {
+    /// By which endpoints.
+    pub endpoints: Vec<Endpoint>,
+    /// Names are answered in it.
+    pub resolver: bool,
+    /// Ports of the host that are held for it, by endpoint.
+    pub ports: Vec<(HexId, OwnedFd)>,
 }
 
 /// `layers.json` of a container's place.
@@ -100,6 +115,8 @@ impl Container {
             stage: Stage::Still,
             execs: BTreeMap::new(),
             volumes: Vec::new(),
+            attached: None,
+            leaving: Vec::new(),
             readers: 0,
             writer: false,
         }

@@ -24,8 +24,9 @@ const SIGHUP: u32 = 1;
 /// Its container's name; no id of a container's is like it.
 const NAME: &str = "casemated";
 /// What is ours alone to choose.
-const POLICIES: [(&str, &str); 2] = [
+const POLICIES: [(&str, &str); 3] = [
     ("casemated.toml", include_str!("../../../policies/casemated.toml")),
+    ("dns.toml", include_str!("../../../policies/dns.toml")),
     ("layer.toml", include_str!("../../../policies/layer.toml")),
 ];
 /// How long it may take to say farewell.
@@ -121,10 +122,6 @@ impl Broker {
 
     /// Starts it, or finds it.
     pub(crate) fn begin_daemon(&mut self) -> Result<()> {
-        let own = tree::ensure_dir(self.run_dir()?, "own", ROOT, 0o700)?;
-        for (name, text) in POLICIES {
-            tree::write(&own, name, text.as_bytes(), ROOT, 0o600, false)?;
-        }
         if self.daemon.elsewhere {
             let stdin = rustix::stdio::stdin().try_clone_to_owned();
             let stdin = stdin.map_err(|error| Error::io("standard input", &error))?;
@@ -135,6 +132,18 @@ impl Broker {
             return Ok(());
         }
         self.start_daemon()
+    }
+
+    /// Writes the policies that our own programs run under.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(crate) fn write_policies(&self) -> Result<()> {
+        let own = tree::ensure_dir(self.run_dir()?, "own", ROOT, 0o700)?;
+        for (name, text) in POLICIES {
+            tree::write(&own, name, text.as_bytes(), ROOT, 0o600, false)?;
+        }
+        Ok(())
     }
 
     fn start_daemon(&mut self) -> Result<()> {
@@ -244,6 +253,8 @@ impl Broker {
     pub(crate) fn finish(&mut self) {
         self.link = None;
         if self.containers.values().all(|container| matches!(container.stage, Stage::Still)) {
+            self.finish_dns();
+            self.leave_networks();
             let parent = format!("/casemate-{}", self.places.instance);
             let beneath = self.tenants.iter().map(String::as_str).chain(["Helpers", "Daemon"]);
             for name in beneath.map(|name| format!("{parent}/{name}")).chain([parent.clone()]) {
@@ -266,7 +277,7 @@ impl Broker {
         }
     }
 
-    fn run_dir(&self) -> Result<OwnedFd> {
+    pub(crate) fn run_dir(&self) -> Result<OwnedFd> {
         let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
         rustix::fs::open(&self.places.run, flags, rustix::fs::Mode::empty())
             .map_err(|errno| tree::failed(&self.places.run.display().to_string(), errno))

@@ -89,6 +89,11 @@ impl Broker {
 
     /// What must end before this may begin: a root is not assembled twice while somebody writes to it.
     pub(crate) fn must_wait(&self, ask: &Ask) -> Option<HexId> {
+        if let Ask::Start { id, .. } | Ask::Release { id } | Ask::RemoveContainer { id } = ask
+            && self.containers.get(id).is_some_and(|container| !container.leaving.is_empty())
+        {
+            return Some(id.clone());
+        }
         let (id, alone) = match ask {
             Ask::Start { id, .. } | Ask::RemoveContainer { id } => (id, true),
             Ask::Help { view: View::Container { id, mounts, .. }, task } => {
@@ -280,12 +285,16 @@ impl Broker {
             }
         }
         if !begins {
-            let (now, later) =
-                std::mem::take(&mut self.parked).into_iter().partition(|parked| parked.id == *id);
-            self.parked = later;
-            for Parked { asker, ask, descriptors, .. } in now {
-                self.admit(ask, descriptors, &asker);
-            }
+            self.take_up(id);
+        }
+    }
+
+    /// Questions that have waited for something about a container are asked again.
+    pub(crate) fn take_up(&mut self, id: &HexId) {
+        let (now, later) = std::mem::take(&mut self.parked).into_iter().partition(|parked| parked.id == *id);
+        self.parked = later;
+        for Parked { asker, ask, descriptors, .. } in now {
+            self.admit(ask, descriptors, &asker);
         }
     }
 

@@ -46,8 +46,14 @@ const SYSTEM: [&str; 21] = [
     "changes",
 ];
 /// Files to mount over, in the same.
-const SYSTEM_FILES: [&str; 5] =
-    ["etc/resolv.conf", "etc/hosts", "etc/nsswitch.conf", "etc/localtime", "usr/sbin/casemated"];
+const SYSTEM_FILES: [&str; 6] = [
+    "etc/resolv.conf",
+    "etc/hosts",
+    "etc/nsswitch.conf",
+    "etc/localtime",
+    "usr/sbin/casemated",
+    "usr/sbin/casemate-dns",
+];
 /// What every image has: places to mount on, and the mark by which programs know that they are contained.
 const INIT: [&str; 7] = ["dev", "dev/pts", "dev/shm", "dev/mqueue", "proc", "sys", "etc"];
 const INIT_FILES: [&str; 5] = ["etc/hosts", "etc/hostname", "etc/resolv.conf", ".dockerenv", "dev/console"];
@@ -83,6 +89,8 @@ pub struct Places {
     pub bundles: OwnedFd,
     /// `shims` of the instance
     pub shims: OwnedFd,
+    /// `networks` of the instance: their documents
+    pub networks: OwnedFd,
     /// Held as long as we are the broker of this data root.
     _lock: OwnedFd,
 }
@@ -116,6 +124,7 @@ impl Places {
             audit: private(&at, "audit")?,
             bundles: private(&run_at, "bundles")?,
             shims: private(&run_at, "shims")?,
+            networks: private(&run_at, "networks")?,
             _lock: lock,
             store,
             data,
@@ -145,6 +154,11 @@ impl Places {
     /// A path for the runtime, of something else in the store.
     pub fn in_store(&self, name: &str) -> PathBuf {
         self.data.join("store").join(name)
+    }
+
+    /// The name of our tables of rules.
+    pub fn table(&self) -> String {
+        format!("casemate-{}", self.instance)
     }
 
     /// A bundle's directory.

@@ -117,6 +117,9 @@ impl Broker {
             rustix::process::pidfd_send_signal(pidfd, rustix::process::Signal::KILL).unwrap_or_default();
         }
         self.set_stage(id, exec, Stage::Ended(exited));
+        if exec.is_none() {
+            self.detach(id);
+        }
         if let Some(exec) = exec
             && self.link.as_ref().is_some_and(|link| link.greeted)
         {
@@ -169,6 +172,9 @@ impl Broker {
     /// Nothing of a process is left: neither its shim's place nor, of the first one, the bundle and other processes.
     pub(crate) fn forget(&mut self, id: &HexId, exec: Option<&HexId>) {
         let mut gone = vec![tree::remove(&self.places.shims, &shim_name(id, exec))];
+        if exec.is_none() {
+            self.detach(id);
+        }
         if let Some(container) = self.containers.get_mut(id) {
             match exec {
                 Some(exec) => drop(container.execs.remove(exec)),

@@ -97,7 +97,16 @@ impl Broker {
     ) -> Result<(), Refusal> {
         streams.apply_to(&mut asked.process);
         let files = self.write_files(id, files).map_err(refused)?;
-        let prepared = self.prepare(id, &asked, id.as_str(), files)?;
+        self.admit_networks(id, &asked)?;
+        let prepared = self.prepare(id, &asked, id.as_str(), files);
+        let prepared =
+            prepared.and_then(|prepared| self.write_attached(id).map(|()| prepared).map_err(refused));
+        let prepared = prepared.inspect_err(|_| {
+            // Held, and nothing connected yet.
+            if let Some(container) = self.containers.get_mut(id) {
+                container.attached = None;
+            }
+        })?;
         let bundle = self.places.bundle(id.as_str());
         let run = ["run", "--detach", "--bundle", &bundle.to_string_lossy(), id.as_str()].map(str::to_owned);
         let launch = Launch {
@@ -225,6 +234,7 @@ impl Broker {
             policy: asked.policy.as_ref().map(|name| ("io.casemate.policy".to_owned(), name.to_string())),
             files,
             init: self.arguments.libexec.join("casemate-shim"),
+            hook: self.hook(asked),
             ..Places::default()
         };
         let volumes = self.find_volumes(asked, &mut places)?;

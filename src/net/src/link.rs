@@ -12,6 +12,7 @@ use crate::netlink::{CREATE, EXCL, REPLACE, Socket, Writer, attributes, word};
 
 const NEW_LINK: u16 = 16;
 const DELETE_LINK: u16 = 17;
+const GET_LINK: u16 = 18;
 const NEW_ADDRESS: u16 = 20;
 const NEW_ROUTE: u16 = 24;
 const GET_ROUTE: u16 = 26;
@@ -209,6 +210,32 @@ impl Links {
         self.socket
             .ask(NEW_LINK, 0, |message| interface(message, index, UP))
             .map_err(|errno| failed(name, errno))
+    }
+
+    /// The names of all ports of these bridges.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn ports(&self, bridges: &[String]) -> Result<Vec<String>> {
+        let masters: Vec<u32> = bridges.iter().filter_map(|bridge| self.index(bridge)).collect();
+        let mut found = Vec::new();
+        let listed = self.socket.list(
+            GET_LINK,
+            |message| interface(message, 0, 0),
+            |message| {
+                let attributes = || attributes(message.body.get(16..).unwrap_or_default());
+                let is = |wanted: u16| attributes().find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
+                let master = is(MASTER).and_then(|value| word(value, 0));
+                let name = is(NAME).and_then(|value| value.strip_suffix(&[0]));
+                if master.is_some_and(|master| masters.contains(&master))
+                    && let Some(name) = name.and_then(|name| std::str::from_utf8(name).ok())
+                {
+                    found.push(name.to_owned());
+                }
+            },
+        );
+        listed.map_err(|errno| failed("links", errno))?;
+        Ok(found)
     }
 
     /// Removes an interface; one that is not there is as good.

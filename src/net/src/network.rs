@@ -1,6 +1,6 @@
 //! Networks: made, removed, and all of them repaired.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use casemate_spec::wire::{Endpoint, HexId, Network, NetworkKind};
 use casemate_spec::{Error, Result};
@@ -117,6 +117,18 @@ pub fn repair(networks: &[Network], endpoints: &[Endpoint], arguments: &Argument
             done = result;
         }
     };
+    let known: BTreeSet<String> = endpoints.iter().map(Endpoint::host_interface).collect();
+    let bridges: Vec<String> =
+        networks.iter().filter(|network| is_bridge(network)).map(Network::bridge).collect();
+    match links.ports(&bridges) {
+        Ok(ports) => {
+            // Nobody watches over what they send.
+            for stray in ports.iter().filter(|port| port.starts_with("cmv") && !known.contains(*port)) {
+                and(links.delete(stray));
+            }
+        }
+        Err(error) => and(Err(error)),
+    }
     and(settings::forward(&networks.iter().collect::<Vec<_>>()));
     for network in networks.iter().filter(|network| network.kind == NetworkKind::Bridge) {
         and(build(network, &links).and_then(|()| links.up(&network.bridge())));

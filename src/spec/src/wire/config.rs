@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{
-    BoxBuilder as WindowBuilder, Capabilities, Capability, Linux, LinuxCapabilities, LinuxDevice,
-    LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespace, LinuxNamespaceType, LinuxResources,
+    BoxBuilder as WindowBuilder, Capabilities, Capability, Hook, Hooks, Linux, LinuxCapabilities,
+    LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespace, LinuxNamespaceType, LinuxResources,
     Mount as OciMount, Process, Root, Spec,
 };
 
@@ -16,6 +16,8 @@ use crate::{Error, Result};
 
 /// The configuration's version.
 const VERSION: &str = "1.3.0";
+/// How long the hook may take, in seconds.
+const HOOK_PATIENCE: i64 = 60;
 /// Where a container finds our init.
 const INIT: &str = "/sbin/docker-init";
 
@@ -34,6 +36,9 @@ pub struct Places {
     pub joined: BTreeMap<(HexId, &'static str), PathBuf>,
     /// Our init.
     pub init: PathBuf,
+    /// The command line that connects its network namespace before its first instruction, where something is to be
+    /// connected. No request can name a hook.
+    pub hook: Option<Vec<String>>,
 }
 
 /// The configuration, and the destinations of those bind mounts whose sources lie in the store.
@@ -70,7 +75,8 @@ impl Container {
             .set_domainname(self.domainname.clone())
             .set_mounts(Some(mounts))
             .set_annotations(Some(annotations))
-            .set_linux(Some(self.linux(places)?));
+            .set_linux(Some(self.linux(places)?))
+            .set_hooks(places.hook.as_deref().map(hooks));
         Ok(Written { spec, binds })
     }
 
@@ -181,6 +187,15 @@ pub fn all_capabilities(process: &mut Process) {
     sets.set_bounding(Some(all.clone())).set_effective(Some(all.clone())).set_permitted(Some(all));
     sets.set_inheritable(None).set_ambient(None);
     process.set_capabilities(Some(sets));
+}
+
+fn hooks(words: &[String]) -> Hooks {
+    let mut hook = Hook::default();
+    hook.set_path(words.first().map(PathBuf::from).unwrap_or_default());
+    hook.set_args(Some(words.to_vec())).set_env(Some(Vec::new())).set_timeout(Some(HOOK_PATIENCE));
+    let mut hooks = Hooks::default();
+    hooks.set_create_runtime(Some(vec![hook]));
+    hooks
 }
 
 fn namespace(kind: LinuxNamespaceType, path: Option<PathBuf>) -> LinuxNamespace {
