@@ -5,6 +5,7 @@
 //! and what it may do over the network is tried without a container.
 
 mod access;
+mod compose;
 mod crashes;
 mod create;
 mod crowd;
