@@ -206,12 +206,13 @@ fn what_is_shared_is_shared() {
         (&["-v", "/etc/shadow:/shadow"], "denied by policy \"hardened\""),
         (&["--device", "/dev/fuse"], "linux.devices: /dev/fuse"),
         (&["--pid", "host", "-v", "/:/host"], "\n  mounts["),
-        (&["--link", "a:b", "--net", "bridge"], "could not get container for a: No such container: a"),
     ] {
         refused(&world, flags, words);
     }
     let network =
         |mode: &str| world.docker(["run", "--rm", "--net", mode, "busybox", "true"]).run().fails_with(125);
+    let link = world.docker(["run", "--rm", "--link", "a:b", "busybox", "true"]).run().fails_with(125);
+    told(&link, "could not get container for a: No such container: a");
     told(&network("mine"), "failed to set up container networking: network mine not found");
     told(&network("host"), "the host's network namespace");
     told(&network("container:nobody"), "No such container: nobody");

@@ -40,7 +40,7 @@ pub use range::Range;
 pub use remove::{PRUNE_FILTERS, prune, remove};
 pub use resolver::follow;
 pub use shown::{FILTERS, attached, container, list, network, ports, settings};
-pub use start::{again, attach, down, leave, reconcile, up};
+pub use start::{again, attach, down, explained, reconcile, up};
 pub use usual::{all, ensure, find};
 
 use crate::db::{Batch, Db};

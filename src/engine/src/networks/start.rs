@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use casemate_spec::wire::{Adopted, Ask, HexId};
 
@@ -14,6 +15,12 @@ use crate::{Engine, Failure, Kind, Result};
 
 /// So many ports of the host's choice may be in use by others of the host.
 const ATTEMPTS: u32 = 16;
+/// The first wait for an address that somebody is about to leave.
+const LOOK: Duration = Duration::from_millis(5);
+/// How the broker begins to tell of a port that somebody else of the host has.
+const LISTEN: &str = "listen ";
+/// How it tells of an address.
+const LEAVING: &str = "an address, or the endpoint, is in use";
 
 /// What a container is to be connected to, by what was asked at create: the network that its mode names, and others.
 ///
@@ -147,14 +154,35 @@ fn told(engine: &Engine, container: &Container, attachments: &[Attachment], acti
     }
 }
 
-/// Whether a start is worth another attempt: somebody else of the host has a port that was the host's to choose.
-pub fn again(container: &Container, failure: &Failure, attempt: u32) -> bool {
-    let taken = failure.message.to_ascii_lowercase().contains("address already in use");
+/// Whether a start is worth another attempt, and after which wait: somebody else of the host has a port that was the host's
+/// to choose, or whoever had the address before is not quite gone.
+pub fn again(container: &Container, failure: &Failure, attempt: u32) -> Option<Duration> {
+    if attempt >= ATTEMPTS || failure.kind != Kind::Conflict {
+        return None;
+    }
+    if failure.message.contains(LEAVING) {
+        return Some(LOOK * (attempt + 1));
+    }
     let wanted = super::published(&container.config, &container.host_config()).unwrap_or_default();
-    taken
-        && attempt < ATTEMPTS
-        && matches!(failure.kind, Kind::Conflict | Kind::Failed)
-        && wanted.iter().any(|port| port.host.is_none_or(|(low, high)| low < high))
+    let free = wanted.iter().any(|port| port.host.is_none_or(|(low, high)| low < high));
+    (free && failure.message.starts_with(LISTEN)).then_some(Duration::ZERO)
+}
+
+/// A start that failed for somebody else's port, in Docker's words.
+pub fn explained(engine: &Engine, container: &Container, failure: Failure) -> Failure {
+    let Some(port) = failure.message.strip_prefix(LISTEN).filter(|_| failure.kind == Kind::Conflict) else {
+        return failure;
+    };
+    let endpoints = engine.networks.endpoints(&container.id);
+    let id = endpoints.iter().find(|one| !one.ports.is_empty()).map(|one| one.id.to_string());
+    // The kernel's words, in the case that Docker has them in.
+    let port = port.replace("Address already in use", "address already in use");
+    Failure::failed(format!(
+        "failed to set up container networking: driver failed programming external connectivity on endpoint {} ({}): \
+         failed to bind host port: {LISTEN}{port}",
+        container.name(),
+        id.unwrap_or_default()
+    ))
 }
 
 /// After a start of the daemon: what was being made is nobody's, every network is there again, and what a container had
@@ -188,22 +216,6 @@ pub async fn reconcile(engine: &Arc<Engine>, running: &[Adopted]) -> Result<()> 
     for (id, all) in &mut known.attachments {
         if !is_there(id) {
             all.iter_mut().for_each(|one| one.endpoint = None);
-        }
-    }
-    Ok(())
-}
-
-/// Before an end of the daemon that leaves nothing running: the host is as it was before. The next start makes them again.
-///
-/// # Errors
-/// The broker is gone.
-pub async fn leave(engine: &Engine) -> Result<()> {
-    let networks: Vec<Arc<Network>> = engine.networks.known().networks.values().cloned().collect();
-    for network in networks.iter().filter(|network| network.is_made()) {
-        match engine.broker.done(Ask::DropNetwork { network: network.id.clone() }, &[]).await {
-            Err(failure) if failure.kind == Kind::Unavailable => return Err(failure),
-            Err(failure) => eprintln!("casemated: network {}: it stays: {failure}", network.name),
-            Ok(()) => {}
         }
     }
     Ok(())

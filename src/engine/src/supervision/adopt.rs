@@ -169,7 +169,6 @@ pub async fn shutdown(engine: &Arc<Engine>, keep: bool) -> Result<()> {
             }
         }
         while stops.join_next().await.is_some() {}
-        networks::leave(engine).await?;
     }
     engine.db.put(FAREWELL.0, FAREWELL.1, &Farewell { stopped: !keep })?;
     engine.broker.done(Ask::Farewell { keep }, &[]).await

@@ -124,9 +124,11 @@ async fn ask(engine: &Arc<Engine>, container: &Arc<Container>, seat: &Seat) -> R
         networks::up(engine, container).await?;
         let begun = begin(engine, container, seat).await;
         let Err(failure) = begun else { return begun };
+        let told = networks::explained(engine, container, failure.clone());
         networks::down(engine, container).await;
-        if !networks::again(container, &failure, attempt) {
-            return Err(failure);
+        match networks::again(container, &failure, attempt) {
+            Some(wait) => tokio::time::sleep(wait).await,
+            None => return Err(told),
         }
     }
     Err(Failure::failed("it was tried too often"))
