@@ -68,6 +68,7 @@ impl Broker {
         self.containers.get(id).ok_or_else(unknown)?.admits(when)
     }
 
+    #[allow(clippy::too_many_lines, reason = "the closed table: a row for each verb")]
     fn perform(
         &mut self,
         ask: Ask,
@@ -127,19 +128,29 @@ impl Broker {
             Ask::MakeVolume { volume, tenant } => done(self.make_volume(&volume, &tenant)),
             Ask::RemoveVolume { volume } => done(self.remove_volume(&volume)),
             Ask::Limit { tenant, limits } => self.limit(asker, &tenant, &limits),
-            Ask::MakeNetwork { network } => later(self.make_network(asker, network)),
-            Ask::DropNetwork { network } => later(self.drop_network(asker, &network)),
-            Ask::ConnectNetworks { id, endpoints } => later(self.connect_networks(asker, &id, endpoints)),
-            Ask::DisconnectNetworks { id, endpoints } => {
-                later(self.disconnect_networks(asker, &id, &endpoints))
-            }
-            Ask::Admit { id, allowed, seconds } => later(self.admit_egress(asker, &id, allowed, seconds)),
+            Ask::MakeNetwork { .. }
+            | Ask::DropNetwork { .. }
+            | Ask::ConnectNetworks { .. }
+            | Ask::DisconnectNetworks { .. }
+            | Ask::Admit { .. } => later(self.perform_network(ask, asker)),
             Ask::Resolver => self.resolver_channel().map(Some),
             Ask::Audit(said) => done(self.audit.write(&said_entry(&said)).map_err(refused)),
             Ask::Farewell { .. } => {
                 self.daemon.farewell();
                 done(Ok(()))
             }
+        }
+    }
+
+    /// The verbs about networks.
+    fn perform_network(&mut self, ask: Ask, asker: &Asker) -> Result<(), Refusal> {
+        match ask {
+            Ask::MakeNetwork { network } => self.make_network(asker, network),
+            Ask::DropNetwork { network } => self.drop_network(asker, &network),
+            Ask::ConnectNetworks { id, endpoints } => self.connect_networks(asker, &id, endpoints),
+            Ask::DisconnectNetworks { id, endpoints } => self.disconnect_networks(asker, &id, &endpoints),
+            Ask::Admit { id, allowed, seconds } => self.admit_egress(asker, &id, allowed, seconds),
+            _ => Err(refuse(RefusalKind::Invalid, "this is about no network")),
         }
     }
 

@@ -1,0 +1,87 @@
+//! Where a container may connect to.
+
+use casemate_spec::wire::{Allowed, Egress, NetOrder, Protocol};
+use rustix::io::Errno;
+
+use crate::lab::{Lab, endpoint, network};
+
+fn allowed(address: &str, prefix: u8, protocol: Option<Protocol>, ports: Option<(u16, u16)>) -> Allowed {
+    Allowed { address: address.parse().expect("an address"), prefix, protocol, ports }
+}
+
+#[test]
+fn what_is_not_allowed_is_refused_with_a_word() {
+    let lab = Lab::new();
+    let net = network(20, "t");
+    lab.make(&net);
+    let mut end = endpoint(20, 2);
+    let allow = vec![
+        allowed("192.0.2.0", 24, Some(Protocol::Tcp), Some((80, 80))),
+        // Within the line before, and none of its own then.
+        allowed("192.0.2.2", 32, Some(Protocol::Tcp), Some((80, 80))),
+        allowed("2001:db8::2", 128, None, Some((90, 99))),
+    ];
+    end.egress = Some(Egress { allow });
+    let (one, two) = (lab.attach(&net, &end), lab.attach(&net, &endpoint(20, 3)));
+    for port in [80, 81, 95] {
+        lab.outside.serve(port);
+        two.serve(port);
+    }
+    lab.host.serve(81);
+    let refused = Some(Errno::HOSTUNREACH.raw_os_error());
+    assert!(one.tcp("192.0.2.2:80").is_some());
+    assert!(one.tcp("[2001:db8::2]:95").is_some());
+    assert!(one.udp("[2001:db8::2]:95").is_some());
+    assert_eq!(one.tcp_error("192.0.2.2:81"), refused);
+    assert_eq!(one.udp("192.0.2.2:80"), None);
+    assert_eq!(one.tcp_error("192.0.2.1:81"), refused, "the host is outside, too");
+    assert_eq!(one.tcp_error("10.20.0.1:81"), refused);
+    assert_eq!(one.tcp("[2001:db8::2]:80"), None);
+    assert!(!one.pings("192.0.2.2"));
+    assert!(one.tcp("10.20.0.3:81").is_some(), "its own network is its own");
+    assert!(two.tcp("192.0.2.2:81").is_some(), "others are not limited");
+    // Answers to those who ask it are no connections of its own.
+    one.serve(82);
+    assert!(lab.host.tcp("10.20.0.2:82").is_some());
+}
+
+#[test]
+fn a_name_is_admitted_for_a_while() {
+    let lab = Lab::new();
+    let net = network(20, "t");
+    lab.make(&net);
+    let mut end = endpoint(20, 2);
+    end.egress = Some(Egress::default());
+    let one = lab.attach(&net, &end);
+    lab.outside.serve(80);
+    assert_eq!(one.tcp("192.0.2.2:80"), None);
+    let from: Vec<_> = end.addresses.iter().map(|(address, _)| *address).collect();
+    let admit = |seconds| NetOrder::Admit {
+        from: from.clone(),
+        allowed: vec![allowed("192.0.2.2", 32, None, Some((80, 80)))],
+        seconds,
+    };
+    lab.order(&admit(1)).expect("admitted");
+    lab.order(&admit(3)).expect("admitted for longer");
+    assert!(one.tcp("192.0.2.2:80").is_some());
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert!(one.tcp("192.0.2.2:80").is_some(), "it was renewed");
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    assert_eq!(one.tcp("192.0.2.2:80"), None);
+}
+
+#[test]
+fn metadata_services_are_reached_by_those_who_asked() {
+    let lab = Lab::new();
+    lab.outside.run("ip addr add 169.254.169.254/32 dev up0");
+    lab.host.run("ip route add 169.254.169.254/32 via 192.0.2.2");
+    lab.outside.serve(80);
+    let net = network(20, "t");
+    lab.make(&net);
+    let (plain, mut open) = (lab.attach(&net, &endpoint(20, 2)), endpoint(20, 3));
+    open.link_local = true;
+    let open = lab.attach(&net, &open);
+    assert_eq!(plain.tcp("169.254.169.254:80"), None);
+    assert!(open.tcp("169.254.169.254:80").is_some());
+    assert!(plain.tcp("192.0.2.2:80").is_some());
+}

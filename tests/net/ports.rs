@@ -1,0 +1,101 @@
+//! Published ports: from everywhere they are meant for, and with the address of whoever asks.
+
+use crate::lab::{Lab, detach, endpoint, network, published};
+
+#[test]
+fn a_port_is_reached_from_everywhere() {
+    let lab = Lab::new();
+    let (net, other) = (network(20, "t"), network(21, "t"));
+    lab.make(&net);
+    let kin = vec![net.id.clone()];
+    lab.order(&casemate_spec::wire::NetOrder::Make { network: other.clone(), kin }).expect("made");
+    let mut end = endpoint(20, 2);
+    end.ports = ["tcp 0.0.0.0:8080 80", "udp 0.0.0.0:8080 80", "tcp [::]:8080 80", "udp [::]:8080 80"]
+        .map(published)
+        .to_vec();
+    let server = lab.attach(&net, &end);
+    server.serve(80);
+    let (neighbour, cousin) = (lab.attach(&net, &endpoint(20, 3)), lab.attach(&other, &endpoint(21, 2)));
+    for (who, from, to, seen) in [
+        ("outside", &lab.outside, "192.0.2.1:8080", "192.0.2.2"),
+        ("outside", &lab.outside, "[2001:db8::1]:8080", "2001:db8::2"),
+        ("the host, by loopback", &lab.host, "127.0.0.1:8080", "10.20.0.1"),
+        ("the host, by its address", &lab.host, "192.0.2.1:8080", "192.0.2.1"),
+        ("a neighbour", &neighbour, "192.0.2.1:8080", "10.20.0.1"),
+        ("a neighbour, by the gateway", &neighbour, "10.20.0.1:8080", "10.20.0.1"),
+        ("another network", &cousin, "192.0.2.1:8080", "10.21.0.2"),
+        ("another network", &cousin, "[2001:db8::1]:8080", "fd00:21::2"),
+        ("itself", &server, "192.0.2.1:8080", "10.20.0.1"),
+    ] {
+        assert_eq!(from.tcp(to).as_deref(), Some(seen), "{who}: tcp {to}");
+        assert_eq!(from.udp(to).as_deref(), Some(seen), "{who}: udp {to}");
+    }
+    assert_eq!(cousin.tcp("10.20.0.2:80"), None, "but not directly");
+    lab.order(&detach(&net, &end)).expect("detached");
+    assert_eq!(lab.outside.tcp("192.0.2.1:8080"), None);
+}
+
+#[test]
+fn a_port_on_one_address_is_on_no_other() {
+    let lab = Lab::new();
+    let net = network(20, "t");
+    lab.make(&net);
+    let mut end = endpoint(20, 2);
+    end.ports = ["tcp 127.0.0.1:8080 80", "tcp 192.0.2.1:8081 80"].map(published).to_vec();
+    lab.attach(&net, &end).serve_for(&lab);
+}
+
+impl crate::lab::Space {
+    fn serve_for(&self, lab: &Lab) {
+        self.serve(80);
+        assert!(lab.host.tcp("127.0.0.1:8080").is_some());
+        assert_eq!(lab.host.tcp("192.0.2.1:8080"), None);
+        assert_eq!(lab.outside.tcp("192.0.2.1:8080"), None);
+        assert_eq!(lab.outside.tcp("192.0.2.1:8081").as_deref(), Some("192.0.2.2"));
+        assert_eq!(lab.host.tcp("127.0.0.1:8081"), None);
+        // Somebody on the same wire who sends to 127.0.0.1 by the host's MAC.
+        lab.outside.run("ip addr del 127.0.0.1/8 dev lo");
+        lab.outside.run("ip route add 127.0.0.1/32 via 192.0.2.1 dev up0");
+        let route = || std::fs::write("/proc/sys/net/ipv4/conf/up0/route_localnet", "1");
+        lab.outside.within(route).expect("written");
+        assert_eq!(lab.outside.tcp("127.0.0.1:8080"), None);
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_a_conflict_and_leaves_nothing() {
+    let lab = Lab::new();
+    let net = network(20, "t");
+    lab.make(&net);
+    let (mut first, mut second) = (endpoint(20, 2), endpoint(20, 3));
+    first.ports = vec![published("tcp 0.0.0.0:8080 80")];
+    second.ports = ["tcp 0.0.0.0:9090 80", "tcp 0.0.0.0:8080 80"].map(published).to_vec();
+    let server = lab.attach(&net, &first);
+    server.serve(80);
+    let before = (lab.host.run("nft list ruleset"), lab.host.run("ip -br link"));
+    let (code, said) = lab.try_attach(&net, &second).err().expect("refused");
+    assert_eq!((code, said.as_str()), (3, "casemate-net: port 0.0.0.0:8080/tcp: somebody else has it\n"));
+    assert_eq!((lab.host.run("nft list ruleset"), lab.host.run("ip -br link")), before);
+    assert_eq!(lab.outside.tcp("192.0.2.1:8080").as_deref(), Some("192.0.2.2"), "the first one's still");
+    second.ports = vec![published("udp 0.0.0.0:8080 80")];
+    lab.attach(&net, &second);
+}
+
+#[test]
+fn thousands_of_ports_are_one_change() {
+    let lab = Lab::new();
+    let net = network(20, "t");
+    lab.make(&net);
+    let mut end = endpoint(20, 2);
+    end.ports = (10_000..14_000).map(|port| published(&format!("tcp 0.0.0.0:{port} 80"))).collect();
+    let began = std::time::Instant::now();
+    let server = lab.attach(&net, &end);
+    eprintln!("4000 ports in {:?}", began.elapsed());
+    server.serve(80);
+    for port in [10_000, 13_999] {
+        assert!(lab.outside.tcp(&format!("192.0.2.1:{port}")).is_some());
+    }
+    assert_eq!(lab.outside.tcp("192.0.2.1:14000"), None);
+    lab.order(&detach(&net, &end)).expect("detached");
+    assert!(!lab.host.run("nft list map inet casemate any4").contains("elements"));
+}
