@@ -83,7 +83,7 @@ fn a_port_that_is_somebodys_is_refused_and_nothing_stays() {
             output.stderr().contains("failed to set up container networking") || !says.contains("allocated"),
             "{output}"
         );
-        assert_eq!(inspect(&world, name, "{{.State.Status}} {{.NetworkSettings.IPAddress}}"), "created ");
+        assert_eq!(inspect(&world, name, "{{.State.Status}}{{.NetworkSettings.IPAddress}}"), "created");
         world.ok(&["rm", name]);
     };
     refused("second", &publish, &format!("Bind for 127.0.0.1:{port} failed: port is already allocated"));
@@ -131,7 +131,10 @@ fn ports_of_the_hosts_choice_and_ranges_are_told() {
 
 #[test]
 fn baseline_publishes_on_every_address() {
-    let world = World::configured("policy = \"baseline\"\n");
+    let world = World::prepared("policy = \"baseline\"\n", |etc| {
+        std::fs::write(etc.join("runtime.toml"), "selectable = [\"baseline\"]\n")
+            .expect("write runtime.toml");
+    });
     world.import();
     let port = free();
     let publish = format!("{port}:80");
