@@ -33,7 +33,8 @@ fn killed_at_any_moment_it_leaves_nothing_that_lasts() {
         lab.order(&make).expect("made");
         lab.order(&attach(&space, &net, &end)).expect("attached");
         space.serve(80);
-        assert!(lab.outside.tcp("192.0.2.1:8080").is_some());
+        // A link that has just come up may lose the first question for a MAC, which is asked again after a second.
+        assert!((0..3).any(|_| lab.outside.tcp("192.0.2.1:8080").is_some()));
         lab.order(&detach(&net, &end)).expect("detached");
         lab.order(&drop).expect("dropped");
         assert_eq!((lab.host.run("nft list ruleset"), lab.host.run("ip -br link")), clean);

@@ -179,6 +179,8 @@ impl Lab {
         for (space, last) in [(&host, 1), (&outside, 2)] {
             space.run(&format!("ip addr add 192.0.2.{last}/24 dev up0"));
             space.run(&format!("ip addr add 2001:db8::{last}/64 dev up0 nodad"));
+            let at_once = || std::fs::write("/proc/sys/net/ipv6/conf/up0/accept_dad", "0");
+            space.within(at_once).expect("written");
             space.run("ip link set up0 up");
         }
         Self { host, outside }

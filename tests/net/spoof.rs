@@ -28,7 +28,7 @@ fn a_foreign_ipv4_address_reaches_nobody() {
             .lines()
             .filter(|line| line.starts_with("Icmp: "))
             .nth(1)
-            .and_then(|line| line.split_whitespace().nth(8)?.parse::<u64>().ok())
+            .and_then(|line| line.split_whitespace().nth(9)?.parse::<u64>().ok())
             .expect("a count")
     };
     let attack = || {

@@ -25,7 +25,13 @@ pub fn of_bridge(bridge: &str, network: &Network) -> Result<()> {
     let has_six = network.subnets.iter().any(|subnet| subnet.address.is_ipv6());
     let six = |name: &str| format!("ipv6/conf/{bridge}/{name}");
     set_if_there(&six("accept_ra"), "0")?;
+    alone(bridge)?;
     set_if_there(&six("disable_ipv6"), if has_six { "0" } else { "1" })
+}
+
+/// An address that follows from a MAC is nobody else's: it is used at once, and not asked for for a second first.
+fn alone(interface: &str) -> Result<()> {
+    set_if_there(&format!("ipv6/conf/{interface}/accept_dad"), "0")
 }
 
 /// Of the host's end of a pair, before it is up: it has no address of its own.
@@ -43,6 +49,7 @@ pub fn of_port(port: &str) -> Result<()> {
 pub fn of_container(interface: &str, has_six: bool) -> Result<()> {
     let six = |name: &str| format!("ipv6/conf/{interface}/{name}");
     set_if_there(&six("accept_ra"), "0")?;
+    alone(interface)?;
     // The rules know the address that follows from the MAC.
     set_if_there(&six("addr_gen_mode"), "0")?;
     set_if_there(&six("disable_ipv6"), if has_six { "0" } else { "1" })
