@@ -11,7 +11,7 @@ use casemate_spec::wire::{Endpoint, HexId, NetOrder, Network, NetworkKind, Proto
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// What is refused with a word is refused at once; what is dropped, nobody hears of.
-const PATIENCE: Duration = Duration::from_millis(700);
+const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// A network namespace.
 pub struct Space(Child);
@@ -183,7 +183,19 @@ impl Lab {
             space.within(at_once).expect("written");
             space.run("ip link set up0 up");
         }
+        // A link comes up by itself, in its own time.
+        assert!((0..10).any(|_| host.pings("192.0.2.2")) && (0..10).any(|_| host.pings("2001:db8::2")));
         Self { host, outside }
+    }
+
+    /// Whether bridges show their packets to IP's rules, which other programs on the host may ask for.
+    pub fn show_bridged(&self, shown: bool) {
+        for name in ["iptables", "ip6tables"] {
+            let path = format!("/proc/sys/net/bridge/bridge-nf-call-{name}");
+            let written = self.host.within(|| std::fs::write(path, u8::from(shown).to_string()));
+            // A kernel without it shows nothing.
+            assert!(written.is_ok() || !shown);
+        }
     }
 
     /// Gives an order; what is said where it fails, with the exit status.

@@ -4,7 +4,21 @@ use crate::lab::{Lab, detach, endpoint, network, published};
 
 #[test]
 fn a_port_is_reached_from_everywhere() {
+    reached_from_everywhere(false);
+}
+
+#[test]
+fn a_port_is_reached_from_everywhere_where_bridges_are_filtered() {
+    if !std::path::Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists() {
+        return casemate_tests::skip("bridges do not show their packets to IP's rules");
+    }
+    reached_from_everywhere(true);
+}
+
+fn reached_from_everywhere(shown: bool) {
     let lab = Lab::new();
+    lab.show_bridged(shown);
+    let neighbours = if shown { "10.20.0.3" } else { "10.20.0.1" };
     let (net, other) = (network(20, "t"), network(21, "t"));
     lab.make(&net);
     let kin = vec![net.id.clone()];
@@ -21,8 +35,8 @@ fn a_port_is_reached_from_everywhere() {
         ("outside", &lab.outside, "[2001:db8::1]:8080", "2001:db8::2"),
         ("the host, by loopback", &lab.host, "127.0.0.1:8080", "10.20.0.1"),
         ("the host, by its address", &lab.host, "192.0.2.1:8080", "192.0.2.1"),
-        ("a neighbour", &neighbour, "192.0.2.1:8080", "10.20.0.1"),
-        ("a neighbour, by the gateway", &neighbour, "10.20.0.1:8080", "10.20.0.1"),
+        ("a neighbour", &neighbour, "192.0.2.1:8080", neighbours),
+        ("a neighbour, by the gateway", &neighbour, "10.20.0.1:8080", neighbours),
         ("another network", &cousin, "192.0.2.1:8080", "10.21.0.2"),
         ("another network", &cousin, "[2001:db8::1]:8080", "fd00:21::2"),
         ("itself", &server, "192.0.2.1:8080", "10.20.0.1"),

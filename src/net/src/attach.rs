@@ -59,7 +59,12 @@ pub fn attach(
         for connection in connections.iter().filter(|connection| connection.is_ours()) {
             links.up(&connection.endpoint.host_interface())?;
         }
-        container_side(&connections, target, resolver.as_ref())
+        container_side(&connections, target, resolver.as_ref())?;
+        for connection in connections.iter().filter(|connection| connection.is_ours()) {
+            links.settle(&connection.endpoint.host_interface())?;
+            links.settle(&connection.network.bridge())?;
+        }
+        Ok(())
     };
     if let Err(error) = host_side(&connections, &links, target) {
         undo(remove_links(&connections, &links, Some(target)));
@@ -123,8 +128,9 @@ fn host_side(connections: &[Connection<'_>], links: &Links, target: &OwnedFd) ->
         let mtu = network.mtu.unwrap_or(MTU).into();
         links.pair(End { name: &port, mac: None }, there, target.as_fd(), &network.bridge(), mtu)?;
         settings::of_port(&port)?;
-        if !network.icc {
-            links.isolate(&port, true)?;
+        let publishes = !endpoint.ports.is_empty();
+        if publishes || !network.icc {
+            links.set_port(&port, !network.icc, publishes)?;
         }
     }
     Ok(())
@@ -149,6 +155,9 @@ fn container_side(
         for gateway in &endpoint.routes {
             links.default_route(&name, *gateway)?;
         }
+    }
+    for Connection { endpoint, .. } in connections {
+        links.settle(&endpoint.interface())?;
     }
     if let Some((container, socket)) = resolver {
         let rules = Socket::open(Some(rustix::net::netlink::NETFILTER))?;

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
 
 use casemate_spec::wire::Subnet;
 use casemate_spec::{Error, Result};
@@ -137,19 +138,24 @@ impl Links {
         made.map_err(|errno| failed(here.name, errno))
     }
 
-    /// Makes a port of a bridge one that talks to the host alone, or to everybody.
+    /// Makes a port of a bridge one that talks to the host alone, or to everybody; and one that gets back what it has
+    /// sent, where that leads to itself.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn isolate(&self, port: &str, isolated: bool) -> Result<()> {
-        /// `IFLA_BRPORT_ISOLATED`
+    pub fn set_port(&self, port: &str, isolated: bool, hairpin: bool) -> Result<()> {
+        /// `IFLA_BRPORT_*`
+        const MODE: u16 = 4;
         const ISOLATED: u16 = 33;
         let index = self.known(port)?;
         let done = self.socket.ask(NEW_LINK, 0, |message| {
             interface(message, index, 0);
             message.nest(INFO, |info| {
                 info.text(INFO_PORT_KIND, "bridge");
-                info.nest(INFO_PORT_DATA, |data| data.attribute(ISOLATED, &[isolated.into()]));
+                info.nest(INFO_PORT_DATA, |data| {
+                    data.attribute(MODE, &[hairpin.into()]);
+                    data.attribute(ISOLATED, &[isolated.into()]);
+                });
             });
         });
         done.map_err(|errno| failed(port, errno))
@@ -236,6 +242,39 @@ impl Links {
         );
         listed.map_err(|errno| failed("links", errno))?;
         Ok(found)
+    }
+
+    /// Waits for an interface to work, but not for long: the kernel takes it up in its own time, and the first packet that
+    /// is lost meanwhile is sent again after a whole second.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn settle(&self, name: &str) -> Result<()> {
+        const TRIES: u32 = 100;
+        const PAUSE: Duration = Duration::from_micros(500);
+        let index = self.known(name)?;
+        for _ in 0..TRIES {
+            if self.works(index).map_err(|errno| failed(name, errno))? {
+                return Ok(());
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+
+    fn works(&self, index: u32) -> Result<bool, Errno> {
+        /// `IFLA_OPERSTATE`, `IF_OPER_UP`
+        const STATE: (u16, u8) = (16, 6);
+        let mut works = false;
+        self.socket.hear(
+            GET_LINK,
+            |message| interface(message, index, 0),
+            |message| {
+                let mut attributes = attributes(message.body.get(16..).unwrap_or_default());
+                works |= attributes.any(|(kind, value)| kind == STATE.0 && value.first() == Some(&STATE.1));
+            },
+        )?;
+        Ok(works)
     }
 
     /// Removes an interface; one that is not there is as good.

@@ -198,16 +198,20 @@ impl Socket {
     /// # Errors
     /// The kernel's.
     pub fn ask(&self, kind: u16, flags: u16, body: impl FnOnce(&mut Writer)) -> Result<(), Errno> {
-        let mut writer = Writer::default();
-        writer.message(kind, ACK | flags, 1, body);
-        self.send(&writer.bytes())?;
-        loop {
-            for message in messages(&self.receive(true)?) {
-                if message.kind == ERROR {
-                    return failure(&message).map_or(Ok(()), Err);
-                }
-            }
-        }
+        self.exchange(kind, ACK | flags, body, |_| {})
+    }
+
+    /// Asks for one thing, and hears it.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn hear(
+        &self,
+        kind: u16,
+        body: impl FnOnce(&mut Writer),
+        each: impl FnMut(&Message<'_>),
+    ) -> Result<(), Errno> {
+        self.exchange(kind, ACK, body, each)
     }
 
     /// Asks for a list, and hears each of it.
@@ -218,10 +222,20 @@ impl Socket {
         &self,
         kind: u16,
         body: impl FnOnce(&mut Writer),
+        each: impl FnMut(&Message<'_>),
+    ) -> Result<(), Errno> {
+        self.exchange(kind, DUMP, body, each)
+    }
+
+    fn exchange(
+        &self,
+        kind: u16,
+        flags: u16,
+        body: impl FnOnce(&mut Writer),
         mut each: impl FnMut(&Message<'_>),
     ) -> Result<(), Errno> {
         let mut writer = Writer::default();
-        writer.message(kind, DUMP, 1, body);
+        writer.message(kind, flags, 1, body);
         self.send(&writer.bytes())?;
         loop {
             for message in messages(&self.receive(true)?) {

@@ -140,7 +140,7 @@ pub fn repair(networks: &[Network], endpoints: &[Endpoint], arguments: &Argument
         if network.kind == NetworkKind::Bridge && links.index(&port).is_some() {
             and(links
                 .enslave(&port, &network.bridge())
-                .and_then(|()| links.isolate(&port, !network.icc))
+                .and_then(|()| links.set_port(&port, !network.icc, !endpoint.ports.is_empty()))
                 .and_then(|()| links.up(&port)));
         }
     }

@@ -7,8 +7,8 @@ use casemate_spec::wire::{Allowed, Endpoint, HexId, Network, NetworkKind, Protoc
 use super::class;
 use super::sets::{
     ADMITTED4, ADMITTED6, ALLOWED4, ALLOWED6, ANY4, ANY6, AT4, AT6, BRIDGES, CLASSES, Element, GATEWAYS4,
-    GATEWAYS6, HIDDEN, INTERNAL, KIN, LIMITED4, LIMITED6, LOOPS, MACS, NEAR4, NEAR6, PORTS, SENDERS4,
-    SENDERS6, SUBNETS4, SUBNETS6, Set, TALKS, Value,
+    GATEWAYS6, HIDDEN, INTERNAL, KIN, LIMITED4, LIMITED6, LOOPS, MACS, NEAR4, NEAR6, PORTS, SELVES4, SELVES6,
+    SENDERS4, SENDERS6, SUBNETS4, SUBNETS6, Set, TALKS, Value,
 };
 
 const TCP: u8 = 6;
@@ -87,6 +87,12 @@ pub fn of_endpoint(endpoint: &Endpoint, network: &Network) -> Vec<Element> {
     }
     if !network.internal {
         list.extend(endpoint.ports.iter().filter_map(|published| of_port(endpoint, *published)));
+    }
+    if !endpoint.ports.is_empty() {
+        let itself = |address: IpAddr| {
+            element(of(address, &SELVES4, &SELVES6), &[Value::address(address), Value::address(address)])
+        };
+        list.extend(endpoint.addresses.iter().map(|(address, _)| itself(*address)));
     }
     let allowed = endpoint.egress.iter().flat_map(|egress| &egress.allow);
     let all: Vec<Line> = allowed.flat_map(lines).collect();

@@ -13,7 +13,8 @@ use super::expression::{
 };
 use super::sets::{
     ADMITTED4, ADMITTED6, ALLOWED4, ALLOWED6, ANY4, ANY6, AT4, AT6, BRIDGES, Element, GATEWAYS4, GATEWAYS6,
-    HIDDEN, INTERNAL, KIN, LIMITED4, LIMITED6, LOOPS, NEAR4, NEAR6, SUBNETS4, SUBNETS6, Set, TALKS,
+    HIDDEN, INTERNAL, KIN, LIMITED4, LIMITED6, LOOPS, NEAR4, NEAR6, SELVES4, SELVES6, SUBNETS4, SUBNETS6,
+    Set, TALKS,
 };
 
 /// IP's versions, and where their addresses stand.
@@ -84,6 +85,13 @@ fn along(set: &Set) -> [Expression; 3] {
     [meta(Meta::InName, 0), meta(Meta::OutName, 4), within(set.name, 0)]
 }
 
+/// From an address to the same.
+fn itself(version: Version, set: &Set) -> Vec<Expression> {
+    let mut test = version.only().to_vec();
+    test.extend([version.source(0), version.destination(version.width()), within(set.name, 0)]);
+    test
+}
+
 fn has_state(bits: u32) -> [Expression; 3] {
     [connection_state(0), mask(0, &bits.to_ne_bytes()), is_not(0, &[0; 4])]
 }
@@ -139,6 +147,10 @@ pub fn chains(batch: &mut Batch<'_>) {
         rule([&to_us(), &loopback(FOUR.source), &[masquerade()]]),
         // From a neighbour on the same bridge the answer would come directly, and from the wrong address.
         rule([&is_translated(true), &along(&LOOPS), &[masquerade()]]),
+        // Where bridges show their packets to IP (bridge-nf-call-iptables), answers come back by IP, too, but nobody
+        // takes a packet from himself.
+        rule([&is_translated(true), &itself(FOUR, &SELVES4), &[masquerade()]]),
+        rule([&is_translated(true), &itself(SIX, &SELVES6), &[masquerade()]]),
         rule([&to_us(), &accept]),
         rule([&[meta(Meta::InName, 0), within(HIDDEN.name, 0)], &[masquerade()]]),
     ];

@@ -85,6 +85,10 @@ pub static ANY6: Set = map("any6", &[Protocol, Port], &[Six, Port]);
 pub static AT4: Set = map("at4", &[Four, Protocol, Port], &[Four, Port]);
 /// Ports published on one address.
 pub static AT6: Set = map("at6", &[Six, Protocol, Port], &[Six, Port]);
+/// Each container that publishes something, twice: from itself to itself.
+pub static SELVES4: Set = set(INET, "selves4", &[Four, Four]);
+/// The same.
+pub static SELVES6: Set = set(INET, "selves6", &[Six, Six]);
 /// Who may reach link-local addresses.
 pub static NEAR4: Set = set(INET, "near4", &[Interface, Four]);
 /// Who may reach link-local addresses.
@@ -113,10 +117,10 @@ pub static SENDERS4: Set = set(BRIDGE, "senders4", &[Interface, Mac, Four]);
 pub static SENDERS6: Set = set(BRIDGE, "senders6", &[Interface, Mac, Six]);
 
 /// All of them.
-pub static ALL: [&Set; 27] = [
+pub static ALL: [&Set; 29] = [
     &BRIDGES, &INTERNAL, &HIDDEN, &LOOPS, &TALKS, &KIN, &GATEWAYS4, &GATEWAYS6, &SUBNETS4, &SUBNETS6, &ANY4,
-    &ANY6, &AT4, &AT6, &NEAR4, &NEAR6, &LIMITED4, &LIMITED6, &CLASSES, &ALLOWED4, &ALLOWED6, &ADMITTED4,
-    &ADMITTED6, &PORTS, &MACS, &SENDERS4, &SENDERS6,
+    &ANY6, &AT4, &AT6, &SELVES4, &SELVES6, &NEAR4, &NEAR6, &LIMITED4, &LIMITED6, &CLASSES, &ALLOWED4,
+    &ALLOWED6, &ADMITTED4, &ADMITTED6, &PORTS, &MACS, &SENDERS4, &SENDERS6,
 ];
 
 impl Field {
