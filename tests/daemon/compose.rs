@@ -6,9 +6,9 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use casemate_tests::{Invocation, Output, skip, wait_until};
+use casemate_tests::{Invocation, Output, skip};
 
 use crate::{ADMIN, World};
 
@@ -85,30 +85,44 @@ impl Stack {
         self.compose(words).run().ok()
     }
 
-    /// What the web server answers: who counted, and the count.
-    fn visit(&self) -> Option<(String, u64)> {
-        let address = self.ok(&["port", "web", "80"]).text();
-        let mut stream = TcpStream::connect(address.trim()).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
-        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").ok()?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).ok()?;
-        let (host, count) = text.trim_end().rsplit('\n').next()?.split_once(' ')?;
-        Some((host.to_owned(), count.parse().ok()?))
+    /// Where the web server is published; nothing where it does not run.
+    fn address(&self) -> String {
+        self.compose(&["port", "web", "80"]).run().text().trim().to_owned()
     }
 
+    /// Waits for an answer of the web server, and gives it.
     #[track_caller]
     fn visited(&self) -> (String, u64) {
-        let mut found = None;
-        wait_until("the stack answers", || {
-            found = self.visit();
-            found.is_some()
-        });
-        found.expect("an answer")
+        let address = self.address();
+        patiently("the stack answers", || visit(&address))
     }
 
     fn ids(&self, service: &str) -> BTreeSet<String> {
         self.ok(&["ps", "-q", service]).text().lines().map(|id| id[..12].to_owned()).collect()
+    }
+}
+
+/// What the web server at an address answers: who counted, and the count.
+fn visit(address: &str) -> Option<(String, u64)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    let (host, count) = text.trim_end().rsplit('\n').next()?.split_once(' ')?;
+    Some((host.to_owned(), count.parse().ok()?))
+}
+
+/// What comes within a minute.
+#[track_caller]
+fn patiently<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(found) = attempt() {
+            return found;
+        }
+        assert!(Instant::now() < until, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
@@ -155,10 +169,10 @@ fn scaled_services_take_turns(stack: &Stack) {
     stack.ok(&["up", "-d", "--scale", "app=3"]);
     let wanted = stack.ids("app");
     assert_eq!(wanted.len(), 3);
-    let mut seen = BTreeSet::new();
-    wait_until("each of them has answered", || {
-        seen.extend(stack.visit().map(|(host, _)| host));
-        seen == wanted
+    let (address, mut seen) = (stack.address(), BTreeSet::new());
+    patiently("each of them has answered", || {
+        seen.extend(visit(&address).map(|(host, _)| host));
+        seen.is_superset(&wanted).then_some(())
     });
     stack.ok(&["up", "-d", "--scale", "app=1"]);
     assert_eq!(stack.ids("app").len(), 1);
@@ -173,11 +187,12 @@ fn commands_do_what_they_say(stack: &Stack) {
     assert_eq!(failed.code(), 7, "{failed}");
 
     let follow = stack.compose(&["logs", "-f", "--no-color", "web"]).spawn();
-    wait_until("the log is followed", || follow.stdout().contains("GET / HTTP"));
+    let logged = |follow: &casemate_tests::Running| follow.stdout().contains("GET / HTTP").then_some(());
+    patiently("the log is followed", || logged(&follow));
     let lines = |follow: &casemate_tests::Running| follow.stdout().matches("GET / HTTP").count();
     let before = lines(&follow);
     stack.visited();
-    wait_until("the log goes on", || lines(&follow) > before);
+    patiently("the log goes on", || (lines(&follow) > before).then_some(()));
     follow.signal(rustix::process::Signal::INT);
     follow.wait();
 
@@ -187,8 +202,9 @@ fn commands_do_what_they_say(stack: &Stack) {
     assert_ne!(started(), before);
     stack.visited();
     assert!(stack.ok(&["logs", "--no-color", "app"]).text().contains("ending"), "its own signal ended it");
+    let address = stack.address();
     stack.ok(&["stop", "web"]);
-    assert!(stack.visit().is_none());
+    assert!(visit(&address).is_none());
     stack.ok(&["start", "web"]);
     stack.visited();
     assert!(stack.ok(&["ps"]).text().contains("shop_web_1"));
