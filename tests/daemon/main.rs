@@ -10,6 +10,7 @@ mod crashes;
 mod create;
 mod crowd;
 mod dice;
+mod egress;
 mod exec;
 mod files;
 mod full;
