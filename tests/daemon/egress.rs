@@ -26,6 +26,9 @@ fn a_label_allows_what_it_lists_and_no_more() {
     let address = format!("{gateway}:{port}");
     wait_until("it is reached without a list", || reaches(&world, None, &address));
     assert!(!reaches(&world, Some("none"), &address), "none reaches something");
+    // What is listed is the address that is asked for, not the one behind a published port.
+    assert!(reaches(&world, Some(&format!("{address}/tcp")), &address), "what is listed is not reached");
+    assert!(!reaches(&world, Some(&format!("{address}/udp")), &address), "another protocol is reached");
     assert!(!reaches(&world, Some("192.0.2.0/24 example.org"), &address), "what is not listed is reached");
     for (label, says) in
         [("io.casemate.egress=", "is empty"), ("io.casemate.egress=what?", "invalid egress rule")]
