@@ -1,4 +1,4 @@
-//! Many containers, and many questions. `--ignored load` prints numbers.
+//! Many containers, and many questions. `$CASEMATE_LOAD` is for how many seconds each load lasts.
 
 use std::time::{Duration, Instant};
 
@@ -58,14 +58,15 @@ fn load(containers: &[Container], name: &str, rate: u32, time: Duration) -> Vec<
     all
 }
 
+/// Prints how fast, and asserts only that everything is answered: how long that takes is the machine's matter.
 #[test]
-#[ignore = "prints numbers, and asserts nothing about time"]
-fn load_in_numbers() {
+fn a_load_is_answered_whole() {
     let rig = Rig::new();
     let containers = crowd(&rig);
     let server = Server::usual(&rig.outside, "127.0.0.53");
     let outward = rig.container(90, &[1], |client| client.upstream = vec![server.address]);
-    let time = Duration::from_secs(5);
+    let time =
+        Duration::from_secs(std::env::var("CASEMATE_LOAD").map_or(1, |text| text.parse().expect("seconds")));
     let cases = [
         ("ours, 8 containers", &containers[..8], "c7.", 5000),
         ("ours, 1 container, as fast as answers come", &containers[..1], "c7.", 1_000_000),

@@ -25,8 +25,9 @@ const TEXTS: [(&str, &str); 4] = [
 
 /// Policies of the product's own programs. No name leads to them: whoever starts such a program has the text as a file
 /// of its own, which `--policy` reads.
-const OWN: [(&str, &str); 2] = [
+const OWN: [(&str, &str); 3] = [
     ("casemated", include_str!("../../../policies/casemated.toml")),
+    ("dns", include_str!("../../../policies/dns.toml")),
     ("layer", include_str!("../../../policies/layer.toml")),
 ];
 
