@@ -1,6 +1,6 @@
 //! The small files that every container has: hosts, hostname, resolv.conf.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use casemate_spec::wire::Files;
 
@@ -28,7 +28,10 @@ pub fn files(engine: &Engine, container: &Container) -> Result<Files> {
     let owner = owner.as_deref().unwrap_or(container);
     let host_config = owner.host_config();
     let lines = networks::hosts(engine, owner)?;
-    let gateways = networks::gateways(engine, owner);
+    let gateways = match host_config.network_mode.as_str() {
+        "host" => vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+        _ => networks::gateways(engine, owner),
+    };
     let resolving = networks::resolvers(engine, owner);
     Ok(Files {
         hosts: Some(hosts(&host_config, &hostname(owner), &gateways, &lines)),
@@ -86,6 +89,10 @@ pub fn check(asked: &HostConfig) -> Result<()> {
         let name = entry.split(['=', ':']).next().unwrap_or_default();
         if !word(name) || name.len() == entry.len() || entry.ends_with([':', '=']) {
             return Err(Failure::invalid(format!("bad format for add-host: {entry:?}")));
+        }
+        if of_host(entry).is_some() && asked.network_mode == "none" {
+            let message = "unable to derive the IP value for host-gateway: the container has no network";
+            return Err(Failure::invalid(message));
         }
         if split(entry).is_none() && of_host(entry).is_none() {
             let address = &entry[name.len() + 1..];
