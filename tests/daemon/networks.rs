@@ -328,3 +328,28 @@ fn ranges_that_the_host_routes_are_passed_over() {
         assert!(reply.text().contains(says), "{body}: {}", reply.text());
     }
 }
+
+#[test]
+fn both_families_are_served_and_an_internal_network_has_no_way_out() {
+    let world = World::start();
+    let range =
+        ["network", "create", "--ipv6", "--subnet", "10.215.0.0/24", "--subnet", "fd00:215::/64", "dual"];
+    world.ok(&range);
+    web(&world, "dual", &["--network", "dual", "--ip6", "fd00:215::77", "-p", "[::1]::80"]);
+    web(&world, "peer", &["--network", "dual"]);
+    let six = "{{.NetworkSettings.Networks.dual.GlobalIPv6Address}}/{{.NetworkSettings.Networks.dual.GlobalIPv6PrefixLen}}";
+    assert_eq!(inspect(&world, "dual", six), "fd00:215::77/64");
+    reaches(&world, "peer", "[fd00:215::77]", "dual");
+    reaches(&world, "peer", &address(&world, "dual", "dual"), "dual");
+    let routes = world.ok(&["exec", "peer", "ip", "-6", "route"]);
+    assert!(routes.contains("default via fd00:215::1"), "{routes}");
+    world.ok(&["network", "create", "--internal", "shut"]);
+    web(&world, "inside", &["--network", "shut"]);
+    web(&world, "beside", &["--network", "shut"]);
+    assert_eq!(world.ok(&["exec", "inside", "sh", "-c", "ip route | grep -c default || true"]), "0");
+    reaches(&world, "inside", "beside", "beside");
+    cannot_reach(&world, "inside", &address(&world, "dual", "dual"));
+    cannot_reach(&world, "dual", &address(&world, "inside", "shut"));
+    world.ok(&["rm", "-f", "dual", "peer", "inside", "beside"]);
+    world.stop();
+}
