@@ -20,6 +20,7 @@ mod images;
 mod inspect;
 mod list;
 mod logs;
+mod names;
 mod networks;
 mod ports;
 mod registry;

@@ -157,8 +157,13 @@ impl World {
         self.broker.lock().expect("the broker's process")
     }
 
-    /// The daemon's process, found by what it is.
+    /// The daemon's process.
     pub fn daemon_pid(&self) -> Option<u32> {
+        self.pid_of("casemated")
+    }
+
+    /// A process beneath the broker, found by what it is.
+    pub fn pid_of(&self, program: &str) -> Option<u32> {
         let children = |pid: u32| -> Vec<u32> {
             let file = format!("/proc/{pid}/task/{pid}/children");
             let text = fs::read_to_string(file).unwrap_or_default();
@@ -167,7 +172,7 @@ impl World {
         let mut found = children(self.broker_pid());
         while let Some(pid) = found.pop() {
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            if name.trim() == "casemated" {
+            if name.trim() == program {
                 return Some(pid);
             }
             found.extend(children(pid));
