@@ -58,7 +58,11 @@ pub struct Broker {
     pub(crate) link: Option<Link>,
     pub(crate) daemon: Daemon,
     pub(crate) dns: Dns,
+    /// What comes after a container was disconnected.
+    pub(crate) when_detached: Vec<Detached>,
     pub(crate) networks: BTreeMap<HexId, Network>,
+    /// There has been one: tables may be there.
+    pub(crate) networked: bool,
     /// Tells of changes to the host's rules.
     pub(crate) watch: Option<OwnedFd>,
     pub(crate) repair: Repair,
@@ -95,6 +99,13 @@ pub struct Parked {
     pub(crate) asker: Asker,
     pub(crate) ask: Ask,
     pub(crate) descriptors: Vec<OwnedFd>,
+}
+
+/// What comes after a container was disconnected.
+pub struct Detached {
+    pub(crate) id: HexId,
+    #[allow(clippy::type_complexity, reason = "it stands here alone")]
+    pub(crate) then: Box<dyn FnOnce(&mut Broker)>,
 }
 
 /// A child, and what comes after it.
@@ -173,7 +184,9 @@ impl Broker {
             signals,
             daemon,
             dns: Dns::default(),
+            when_detached: Vec::new(),
             networks: BTreeMap::new(),
+            networked: false,
             watch: None,
             repair: Repair::Idle,
             repair_at: None,

@@ -9,7 +9,7 @@ use casemate_spec::wire::{
 };
 use casemate_spec::{Error, Result};
 
-use crate::broker::{Asker, Broker, refused};
+use crate::broker::{Asker, Broker, Detached, refused};
 use crate::bundle::command;
 use crate::child::{Ended, Listen, Running};
 use crate::containers::Attached;
@@ -53,7 +53,8 @@ impl Broker {
     /// Has everything be as the documents say, and stay so.
     pub(crate) fn begin_networks(&mut self) {
         self.watch = crate::watch::open();
-        if !self.networks.is_empty() {
+        self.networked = !self.networks.is_empty();
+        if self.networked {
             self.repair();
         }
     }
@@ -93,6 +94,7 @@ impl Broker {
         let id = network.id.clone();
         tree::write(&self.places.networks, id.as_str(), &bytes, ROOT, 0o600, false).map_err(refused)?;
         self.networks.insert(id.clone(), network);
+        self.networked = true;
         let asker = asker.clone();
         self.net(&order, None, move |broker, ended| {
             let done = outcome(&ended);
@@ -248,8 +250,20 @@ impl Broker {
             if let Some(container) = broker.containers.get_mut(&id) {
                 container.leaving.clear();
             }
+            let waited = std::mem::take(&mut broker.when_detached).into_iter();
+            let (now, later) = waited.partition::<Vec<_>, _>(|waiting| waiting.id == id);
+            broker.when_detached = later;
+            now.into_iter().for_each(|waiting| (waiting.then)(broker));
             broker.take_up(&id);
         });
+    }
+
+    /// Goes on with `then` when nothing of a container's connections is left: its ports are free then.
+    pub(crate) fn when_detached(&mut self, id: &HexId, then: impl FnOnce(&mut Self) + 'static) {
+        if self.containers.get(id).is_none_or(|container| container.leaving.is_empty()) {
+            return then(self);
+        }
+        self.when_detached.push(Detached { id: id.clone(), then: Box::new(then) });
     }
 
     fn detach_all(&mut self, endpoints: Vec<Endpoint>, then: impl FnOnce(&mut Self) + 'static) {
@@ -317,7 +331,7 @@ impl Broker {
         let drop = networks.into_values().map(|network| NetOrder::Drop { network, kin: Vec::new() });
         let all = NetOrder::Repair { networks: Vec::new(), endpoints: Vec::new() };
         let mut orders: Vec<NetOrder> = drop.collect();
-        if orders.is_empty() {
+        if !self.networked {
             return;
         }
         orders.push(all);

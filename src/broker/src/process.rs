@@ -76,7 +76,7 @@ impl Broker {
         let delete = self.runtime(&["delete", "--force", id.as_str()]);
         self.run(delete, Listen::Errors, PATIENCE, move |broker, _| {
             broker.forget(&id, None);
-            broker.answer(&asker, Err(refusal));
+            broker.when_detached(&id, move |broker| broker.answer(&asker, Err(refusal)));
         });
     }
 
@@ -157,6 +157,7 @@ impl Broker {
         }
         let (asker, id) = (asker.clone(), id.clone());
         let delete = self.runtime(&["delete", "--force", id.as_str()]);
+        self.detach(&id);
         self.set_stage(&id, None, Stage::Busy);
         self.run(delete, Listen::Errors, PATIENCE, move |broker, ended| {
             if ended.code != 0 {
@@ -164,7 +165,9 @@ impl Broker {
                 return broker.answer(&asker, Err(ended.refusal()));
             }
             broker.forget(&id, None);
-            broker.answer(&asker, Ok((Answer::Exited(exited), Vec::new())));
+            broker.when_detached(&id, move |broker| {
+                broker.answer(&asker, Ok((Answer::Exited(exited), Vec::new())));
+            });
         });
         Ok(())
     }
