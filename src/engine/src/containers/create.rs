@@ -66,17 +66,64 @@ pub async fn create(engine: &Arc<Engine>, caller: &Caller, asked: Asked) -> Resu
         }
         made
     };
-    tokio::spawn(work).await.map_err(|error| Failure::failed(format!("it broke off: {error}")))?
+    tokio::spawn(work).await.map_err(broken_off)?
 }
 
-async fn make(engine: &Arc<Engine>, caller: &Caller, mut asked: Asked, undo: &mut Undo) -> Result<Created> {
+/// What would become of a create: goes the same way, to the policy's report, and takes everything back.
+///
+/// # Errors
+/// As for [`create`], but for what the policy says.
+pub async fn plan(engine: &Arc<Engine>, caller: &Caller, asked: Asked) -> Result<Value> {
+    let (engine, caller) = (Arc::clone(engine), caller.clone());
+    let work = async move {
+        let mut undo = Undo::new(&engine);
+        let report = match prepare(&engine, &caller, asked, &mut undo).await {
+            Ok(prepared) => verdict::report(&engine, &prepared.container).await,
+            Err(failure) => Err(failure),
+        };
+        undo.all().await;
+        report
+    };
+    tokio::spawn(work).await.map_err(broken_off)?
+}
+
+fn broken_off(error: tokio::task::JoinError) -> Failure {
+    Failure::failed(format!("it broke off: {error}"))
+}
+
+async fn make(engine: &Arc<Engine>, caller: &Caller, asked: Asked, undo: &mut Undo) -> Result<Created> {
+    let Prepared { container, fresh, mut warnings, held: _held } =
+        prepare(engine, caller, asked, undo).await?;
+    let id = container.id.clone();
+    copy_up(engine, &container, fresh).await?;
+    let container = judged(engine, container, &mut warnings).await?;
+    keep(engine, Arc::new(container), undo)?;
+    Ok(Created { id, warnings })
+}
+
+/// A container that has its place, and is not judged yet.
+struct Prepared {
+    container: Container,
+    /// Where volumes are mounted that are to get what the image has there.
+    fresh: Vec<String>,
+    warnings: Vec<String>,
+    /// The image stays meanwhile.
+    held: crate::images::Hold,
+}
+
+async fn prepare(
+    engine: &Arc<Engine>,
+    caller: &Caller,
+    mut asked: Asked,
+    undo: &mut Undo,
+) -> Result<Prepared> {
     let given = asked.name.as_deref().map(names::checked).transpose()?.map(str::to_owned);
-    let mut warnings = normal::settle(&mut asked, &engine.settings)?;
+    let warnings = normal::settle(&mut asked, &engine.settings)?;
     check::asked(&asked.config, &asked.host_config)?;
     normal::networks(&asked)?;
     known_policy(engine, &asked.host_config)?;
     let image = find_image(engine, caller, &asked)?;
-    let _held = engine.images.hold(&image);
+    let held = engine.images.hold(&image);
     merge::merge(&mut asked.config, &image.config.config)?;
     check::asked(&asked.config, &asked.host_config)?;
     let shared = shared_hostname(engine, caller, &asked.host_config)?;
@@ -95,7 +142,7 @@ async fn make(engine: &Arc<Engine>, caller: &Caller, mut asked: Asked, undo: &mu
     let user = users::look_up(engine, &image.layers, &asked.config.user, &groups).await?;
     let (points, fresh) = resolve(engine, caller, wanted, undo).await?;
     let container = Container {
-        id: id.clone(),
+        id,
         tenant: caller.tenant.clone(),
         created: clock::now(),
         image: image.id.clone(),
@@ -108,10 +155,7 @@ async fn make(engine: &Arc<Engine>, caller: &Caller, mut asked: Asked, undo: &mu
         settings: Mutex::new(Settings { name, host_config: Arc::new(asked.host_config) }),
     };
     place(engine, &container, undo).await?;
-    copy_up(engine, &container, fresh).await?;
-    let container = judged(engine, container, &mut warnings).await?;
-    keep(engine, Arc::new(container), undo)?;
-    Ok(Created { id, warnings })
+    Ok(Prepared { container, fresh, warnings, held })
 }
 
 fn known_policy(engine: &Engine, host_config: &HostConfig) -> Result<()> {

@@ -35,7 +35,7 @@ use casemate_spec::wire::{HexId, Tenant};
 
 pub use change::{rename, update};
 pub use config::{Config, Healthcheck};
-pub use create::{Asked, Created, create, dry_run};
+pub use create::{Asked, Created, create, dry_run, plan};
 pub use host_config::{
     BindOptions, DeviceMapping, DeviceRequest, HostConfig, LogConfig, MountAsked, PortBinding, RestartPolicy,
     ThrottleDevice, TmpfsOptions, Ulimit, VolumeDriver, VolumeOptions, WeightDevice,
@@ -48,6 +48,7 @@ pub use names::random;
 pub use remove::{PRUNE_FILTERS, prune, reconcile, remove};
 pub use shape::{Member, Words};
 pub use state::{Container, Health, Probe, State, Status};
+pub use verdict::report;
 pub use wire::{log_order, streams, wire};
 
 use crate::db::Db;
