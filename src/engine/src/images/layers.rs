@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{Seek, Write as _};
+use std::io::Seek;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -24,8 +24,6 @@ use crate::{Engine, Failure, Result};
 const AT_ONCE: usize = 3;
 /// The longest answer of the helper's, in bytes.
 const LONGEST_REPLY: u64 = 64 << 10;
-/// Packings of one layer that are remembered.
-const MOST_PROVEN: usize = 16;
 /// Between two looks at how far it is.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -93,7 +91,7 @@ pub async fn ensure(
 ) -> Result<()> {
     let lock = engine.images.workshop.of(diff).lock_owned().await;
     // A layer that is there is nobody's by its name alone: other tenants would read it. It is had by having its blob.
-    if engine.images.shelf().layers.get(diff).is_some_and(|layer| layer.proven.contains(blob)) {
+    if engine.images.shelf().layers.get(diff).is_some_and(|layer| layer.is_had_by(diff, blob)) {
         return Ok(());
     }
     let place = engine.images.workshop.place().await?;
@@ -186,10 +184,9 @@ async fn keep(engine: &Engine, staging: &HexId, diff: &HexId, size: u64, blob: O
     let ask = Ask::KeepLayer { staging: staging.clone(), layer: diff.clone() };
     engine.broker.done(ask, &[]).await?;
     let mut shelf = engine.images.shelf();
-    let mut proven = shelf.layers.get(diff).map(|layer| layer.proven.clone()).unwrap_or_default();
-    proven.truncate(MOST_PROVEN - 1);
-    proven.extend(blob.filter(|blob| !proven.contains(blob)).cloned());
-    let layer = Layer { size, proven };
+    let proven = shelf.layers.get(diff).map(|layer| layer.proven.clone()).unwrap_or_default();
+    let mut layer = Layer { size, proven };
+    blob.filter(|blob| *blob != diff).into_iter().for_each(|blob| layer.prove(blob));
     engine.db.put(LAYER, diff.as_str(), &layer)?;
     shelf.orphans.remove(diff);
     shelf.layers.insert(diff.clone(), layer);
@@ -207,21 +204,4 @@ fn random() -> Result<HexId> {
     let mut bytes = [0; 32];
     SystemRandom::new().fill(&mut bytes).map_err(|_| Failure::failed("no random bytes can be had"))?;
     Ok(HexId::from_bytes(bytes))
-}
-
-/// Packs an uncompressed archive once, so that its blob stays the same however often it is pushed.
-///
-/// # Errors
-/// It cannot be read, or there is no room.
-pub fn pack(from: &mut impl std::io::Read, into: super::Draft) -> Result<super::Draft> {
-    let mut packer = flate2::write::GzEncoder::new(into, flate2::Compression::new(5));
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        let read = from.read(&mut buffer)?;
-        if read == 0 {
-            break;
-        }
-        packer.write_all(buffer.get(..read).unwrap_or_default())?;
-    }
-    Ok(packer.finish()?)
 }

@@ -16,8 +16,8 @@ use super::platform::Platform;
 use super::progress::Progress;
 use super::record::{Image, Packed, Record};
 use super::reference::{Reference, parse_digest};
-use super::stream::{Pieces, media_type, plain};
-use super::{Blobs, Draft, layers, register, shelf, tag};
+use super::stream::{Pieces, plain};
+use super::{Blobs, Draft, layers, packing, register, shelf, tag};
 use crate::{Caller, Engine, Failure, Result};
 
 /// Of one archive, entries.
@@ -70,7 +70,7 @@ pub async fn load(
     progress: &Progress,
 ) -> Result<()> {
     let blobs = engine.images.blobs.clone();
-    let mut files = blocking(move || read(&blobs, plain(archive)?.reader())).await?;
+    let mut files = blocking(move || read(&blobs, plain(archive)?)).await?;
     let host = Platform::host();
     let entries = files.entries(platform.unwrap_or(&host))?;
     let mut packed = HashMap::new();
@@ -131,7 +131,7 @@ fn read(blobs: &Blobs, from: impl Read) -> Result<Files> {
         match kind {
             tar::EntryType::Regular | tar::EntryType::Continuous => {
                 let mut draft = blobs.draft()?;
-                io::copy(&mut entry, &mut draft).map_err(broken)?;
+                packing::pour(&mut entry, &mut draft).map_err(broken)?;
                 files.drafts.insert(name, draft);
             }
             tar::EntryType::Symlink | tar::EntryType::Link => {
@@ -370,7 +370,7 @@ async fn one(
         // The same layer may have become a blob already, of this image or of one before.
         let blob = match (done.get(&place), files.drafts.remove(&place)) {
             (Some(blob), _) => blob.clone(),
-            (None, Some(draft)) => keep(engine, draft).await?,
+            (None, Some(draft)) => packing::keep(engine, draft).await?,
             (None, None) => return Err(missing(name)),
         };
         done.insert(place, blob.clone());
@@ -387,28 +387,12 @@ async fn one(
     Ok((register(engine, record)?, leftover))
 }
 
-/// Makes a blob of a layer's file, in gzip unless it is packed already.
-async fn keep(engine: &Engine, draft: Draft) -> Result<Packed> {
-    let into = engine.images.blobs.draft()?;
-    blocking(move || {
-        let mut file = draft.reader()?;
-        let (media_type, (digest, size)) = match media_type(&mut file)? {
-            Some(packed) if !packed.ends_with(".tar") => (packed, draft.keep(None)?),
-            _ => {
-                let packed = layers::pack(&mut plain(file)?.reader(), into)?;
-                (super::manifest::DOCKER_LAYER, packed.keep(None)?)
-            }
-        };
-        Ok(Packed { digest, size, media_type: media_type.to_owned() })
-    })
-    .await
-}
-
-/// The manifest that the archive has, if its layers are packed as ours are now.
+/// The manifest that the archive has, if its layers are packed as ours are now, and as a registry should have them.
 fn manifest(engine: &Engine, bytes: Option<&[u8]>, id: &HexId, packed: &[Packed]) -> Result<Option<HexId>> {
     let Some(bytes) = bytes else { return Ok(None) };
     let Document::Image(manifest) = Document::parse(bytes, "")? else { return Ok(None) };
     let same = manifest.layers.len() == packed.len()
+        && !packed.iter().any(Packed::is_plain)
         && parse_digest(&manifest.config.digest).is_ok_and(|config| config == *id)
         && manifest
             .layers

@@ -7,13 +7,11 @@ use casemate_spec::wire::HexId;
 
 use super::config::{Config, Defaults, History, RootFs};
 use super::download::blocking;
-use super::manifest::DOCKER_LAYER;
 use super::pins::{Hold, Pin};
 use super::platform::Platform;
 use super::record::{Image, Packed, Record};
 use super::reference::Reference;
-use super::stream::plain;
-use super::{Draft, collect, layers, register, shelf, tag};
+use super::{Draft, collect, layers, packing, register, shelf, tag};
 use crate::{Caller, Engine, Failure, Result, clock};
 
 /// What becomes of an archive.
@@ -100,10 +98,10 @@ where
     let mut defaults = wish.defaults.clone();
     defaults.apply(&wish.changes)?;
     // What it stands on may not go meanwhile.
-    let _base = wish.base.as_deref().map(|base| engine.images.hold(base));
+    let _base = wish.base.as_deref().map(|base| engine.images.hold_blobs(base));
     let mut archive = engine.images.blobs.draft()?;
     let archive = blocking(move || {
-        std::io::copy(&mut changes, &mut archive)?;
+        packing::pour(&mut changes, &mut archive)?;
         Ok(archive)
     })
     .await?;
@@ -160,26 +158,20 @@ fn finish(
     register(engine, Record { tenant, id, manifest: None, parent, packed, size, tagged: 0 })
 }
 
-/// Makes a layer of an archive: its tree, and its blob, in gzip unless it came so. The two are kept until the answer is
-/// dropped; what became no image's goes then.
+/// Makes a layer of an archive: its tree, and its blob. The two are kept until the answer is dropped; what became no
+/// image's goes then.
 async fn layer(engine: &Arc<Engine>, archive: Draft) -> Result<((HexId, Packed), Leftover)> {
-    let (blob, size) = {
-        let file = archive.reader()?;
-        let draft = engine.images.blobs.draft()?;
-        blocking(move || gzipped(archive, file, draft)).await?
+    let packed = packing::keep(engine, archive).await?;
+    let mut leftover = Leftover::new(engine, packed.digest.clone());
+    let diff = if packed.is_plain() {
+        leftover.add(packed.digest.clone());
+        layers::ensure(engine, &packed.digest, &packed.digest, packed.digest.short(), None).await?;
+        packed.digest.clone()
+    } else {
+        layers::make(engine, &packed.digest).await?.diff
     };
-    let mut leftover = Leftover::new(engine, blob.clone());
-    let unpacked = layers::make(engine, &blob).await?;
-    leftover.add(unpacked.diff.clone());
-    let packed = Packed { digest: blob, size, media_type: DOCKER_LAYER.to_owned() };
-    Ok(((unpacked.diff, packed), leftover))
-}
-
-fn gzipped(archive: Draft, file: std::fs::File, draft: Draft) -> Result<(HexId, u64)> {
-    match plain(file)? {
-        super::stream::Plain::Gzip(_) => archive.keep(None),
-        super::stream::Plain::Other(mut reader) => layers::pack(&mut reader, draft)?.keep(None),
-    }
+    leftover.add(diff.clone());
+    Ok(((diff, packed), leftover))
 }
 
 /// What goes unless it has become an image's meanwhile.

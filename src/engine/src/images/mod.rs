@@ -14,6 +14,7 @@ mod list;
 mod load;
 mod make;
 pub mod manifest;
+mod packing;
 mod pins;
 pub mod platform;
 mod progress;
@@ -143,6 +144,13 @@ impl Images {
     /// Keeps an image from being removed while the answer lives.
     pub fn hold(&self, image: &Image) -> Hold {
         self.pins.hold([Pin::Image(image.record.tenant.clone(), image.id.clone())])
+    }
+
+    /// Keeps its blobs as well: a push may have others made of it, and let these go.
+    fn hold_blobs(&self, image: &Image) -> Hold {
+        let mut hold = self.hold(image);
+        hold.extend(image.blobs().cloned().map(Pin::Blob));
+        hold
     }
 }
 

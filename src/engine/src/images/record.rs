@@ -76,6 +76,31 @@ pub struct Name {
     pub image: HexId,
 }
 
+/// Packings of one layer that are remembered.
+const MOST_PROVEN: usize = 16;
+
+impl Packed {
+    /// It is not compressed, and so its digest is the layer's name.
+    pub fn is_plain(&self) -> bool {
+        self.media_type.ends_with(".tar")
+    }
+}
+
+impl Layer {
+    /// Whether who has this blob has the layer. Whoever has bytes of the very digest that is its name does.
+    pub fn is_had_by(&self, own: &HexId, blob: &HexId) -> bool {
+        own == blob || self.proven.contains(blob)
+    }
+
+    /// Remembers that a blob unpacks to it.
+    pub fn prove(&mut self, blob: &HexId) {
+        if !self.proven.contains(blob) {
+            self.proven.truncate(MOST_PROVEN - 1);
+            self.proven.push(blob.clone());
+        }
+    }
+}
+
 impl Image {
     /// `sha256:…`, as clients are told it.
     pub fn name(&self) -> String {
