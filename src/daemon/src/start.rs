@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -13,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::arguments::Places;
-use crate::authority::{Authority, Sources};
+use crate::authority::{self, Authority, Sources};
 use crate::config::{Config, TenantConfig};
 use crate::metrics::Metrics;
 use crate::router::Router;
@@ -33,6 +34,29 @@ pub fn check_config(file: &Path) -> Result<(), String> {
     Config::read(file)?;
     println!("{}: ok", file.display());
     Ok(())
+}
+
+/// Holds a file of expectations against the authorization policies of a configuration; exit status 0 when all hold, 1
+/// when some do not, 2 when the file or the policies cannot be used.
+pub fn test_policies(places: &Places, file: &Path) -> ExitCode {
+    let attempt = || {
+        let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let authority = Authority::new(&Sources::read(&places.etc.join("policies"))?)?;
+        authority::hold(&authority, &text, &file.display().to_string())
+    };
+    let outcome = match attempt() {
+        Ok(outcome) => outcome,
+        Err(message) => {
+            eprintln!("casemated: {message}");
+            return ExitCode::from(2);
+        }
+    };
+    for failure in &outcome.failures {
+        println!("{failure}");
+    }
+    let (judged, failed) = (outcome.judged, outcome.failures.len());
+    println!("{}: {judged} judgements, {failed} not as expected", file.display());
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Serves the API until the broker ends or a signal asks for the end.

@@ -10,9 +10,8 @@ use casemate_spec::wire::{PolicyName, Tenant};
 use serde::Deserialize;
 use toml::Spanned;
 
+pub use fault::Fault;
 pub use limits::{Limits, Size};
-
-use fault::Fault;
 
 /// The largest file, in bytes.
 const LARGEST: u64 = 256 << 10;
