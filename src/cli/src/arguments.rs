@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use casemate_spec::wire::{PolicyName, Tenant};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::audit::AuditVerb;
+use crate::policy::PolicyVerb;
 use crate::top::TopArgs;
 use crate::verbs::{ContainerVerb, ExecArgs, ImageVerb, RunArgs, SystemVerb};
 
@@ -39,12 +40,15 @@ pub enum Command {
     /// The record of who asked for what, and what came of it
     #[command(subcommand)]
     Audit(AuditVerb),
+    /// What confines containers, and who may what: explained, and tried out
+    #[command(subcommand)]
+    Policy(PolicyVerb),
     /// Say what this host can enforce, and what to turn on
     Doctor(DoctorArgs),
     /// Watch running containers: what they use, and under which policy
     Top(TopArgs),
     /// Run a container
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Run a command in a running container
     Exec(ExecArgs),
     #[command(flatten)]
@@ -128,6 +132,11 @@ pub enum PkiVerb {
     },
     /// List the certificates that were issued
     List,
+}
+
+/// The definition, for man pages and completions.
+pub fn command() -> clap::Command {
+    Program::command()
 }
 
 /// Reads the command line.
