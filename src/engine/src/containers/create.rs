@@ -19,7 +19,7 @@ use super::{
 };
 use crate::files::volumes::{self, Backing};
 use crate::files::{self, VolumeAsked};
-use crate::images::Image;
+use crate::images::{self, Image};
 use crate::{Caller, Engine, Failure, Kind, Result, clock, supervision};
 use undo::Undo;
 
@@ -35,6 +35,8 @@ pub struct Asked {
     pub name: Option<String>,
     /// `os[/architecture]` of the image.
     pub platform: Option<String>,
+    /// Its image as whoever judged the wish has found it, or not; none was judged, and the name decides.
+    pub image: Option<Result<Arc<Image>>>,
     /// What is to run.
     pub config: Config,
     /// What is asked of the host.
@@ -176,7 +178,11 @@ fn find_image(engine: &Engine, caller: &Caller, asked: &Asked) -> Result<Arc<Ima
         let message = if nothing { "no command specified" } else { "no image specified" };
         return Err(Failure::invalid(message));
     }
-    let image = engine.images.find(caller, &asked.config.image)?;
+    let image = match &asked.image {
+        Some(judged) => engine.images.present(judged.as_ref().map_err(Clone::clone)?, &asked.config.image)?,
+        None => engine.images.find(caller, &asked.config.image)?,
+    };
+    images::enforce(engine, &image, &asked.config.image)?;
     let Some(wanted) = asked.platform.as_deref() else { return Ok(image) };
     let is = [&image.config.os, &image.config.architecture, &image.config.variant];
     let fits = wanted.split('/').zip(is).all(|(wanted, is)| is.is_empty() || wanted.eq_ignore_ascii_case(is));

@@ -76,7 +76,7 @@ pub async fn load(
     let mut packed = HashMap::new();
     for entry in entries {
         let (image, _leftover) =
-            one(engine, caller, &mut files, &entry, &mut packed, (quiet, progress)).await?;
+            one(engine, caller, &mut files, &entry, &mut packed, (!quiet).then_some(progress)).await?;
         let names = entry.repo_tags.unwrap_or_default();
         for name in &names {
             let reference = Reference::parse(name)?.or_latest();
@@ -347,7 +347,7 @@ async fn one(
     files: &mut Files,
     entry: &Entry,
     done: &mut HashMap<String, Packed>,
-    (quiet, progress): (bool, &Progress),
+    progress: Option<&Progress>,
 ) -> Result<(Arc<Image>, Leftover)> {
     let missing = |name: &str| Failure::invalid(format!("archive: {name}: it is not there"));
     let document = files.document(&entry.config, config::LARGEST)?.ok_or_else(|| missing(&entry.config))?;
@@ -363,27 +363,29 @@ async fn one(
         return Err(Failure::invalid(message));
     }
     let id = engine.images.blobs.put(&document)?;
-    let mut leftover = Leftover::new(engine, id.clone());
+    let mut leftover = Leftover::new(engine);
+    leftover.add_blob(id.clone());
     let mut packed = Vec::new();
     for (name, diff) in names.iter().zip(&diffs) {
         let place = files.place(name, done).ok_or_else(|| missing(name))?;
         // The same layer may have become a blob already, of this image or of one before.
         let blob = match (done.get(&place), files.drafts.remove(&place)) {
-            (Some(blob), _) => blob.clone(),
-            (None, Some(draft)) => packing::keep(engine, draft).await?,
+            (Some(blob), _) => {
+                leftover.add_blob(blob.digest.clone());
+                leftover.add(diff.clone());
+                layers::ensure(engine, (diff, &blob.digest), None, diff.short(), progress).await?;
+                blob.clone()
+            }
+            (None, Some(draft)) => packing::keep(engine, draft, Some(diff), &mut leftover, progress).await?.1,
             (None, None) => return Err(missing(name)),
         };
         done.insert(place, blob.clone());
-        leftover.add_blob(blob.digest.clone());
-        leftover.add(diff.clone());
-        let shown = diff.short();
-        layers::ensure(engine, diff, &blob.digest, shown, (!quiet).then_some(progress)).await?;
         packed.push(blob);
     }
     let manifest = manifest(engine, entry.manifest.as_deref(), &id, &packed)?;
     leftover.add_blob(manifest.clone().unwrap_or_else(|| id.clone()));
     let (tenant, size) = (caller.tenant.clone(), super::size(engine, &diffs));
-    let record = Record { tenant, id, manifest, parent: None, packed, size, tagged: 0 };
+    let record = Record { tenant, id, manifest, parent: None, packed, size, tagged: 0, verified: Vec::new() };
     Ok((register(engine, record)?, leftover))
 }
 

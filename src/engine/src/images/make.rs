@@ -11,7 +11,7 @@ use super::pins::{Hold, Pin};
 use super::platform::Platform;
 use super::record::{Image, Packed, Record};
 use super::reference::Reference;
-use super::{Draft, collect, layers, packing, register, shelf, tag};
+use super::{Draft, collect, packing, register, shelf, tag};
 use crate::{Caller, Engine, Failure, Result, clock};
 
 /// What becomes of an archive.
@@ -58,7 +58,8 @@ pub async fn import(
 ) -> Result<Arc<Image>> {
     let mut defaults = Defaults::default();
     defaults.apply(&wish.changes)?;
-    let (layer, _hold) = layer(engine, archive).await?;
+    let mut leftover = Leftover::new(engine);
+    let layer = packing::keep(engine, archive, None, &mut leftover, None).await?;
     let platform = wish.platform.unwrap_or_else(Platform::host);
     let created = clock::rfc3339(clock::now());
     let step =
@@ -105,7 +106,8 @@ where
         Ok(archive)
     })
     .await?;
-    let (layer, _hold) = layer(engine, archive).await?;
+    let mut leftover = Leftover::new(engine);
+    let layer = packing::keep(engine, archive, None, &mut leftover, None).await?;
     let created = clock::rfc3339(clock::now());
     let base = wish.base.as_deref().map(|base| (*base.config).clone()).unwrap_or_else(|| {
         let host = Platform::host();
@@ -155,23 +157,10 @@ fn finish(
         .map_err(|error| Failure::failed(format!("image configuration: {error}")))?;
     let id = engine.images.blobs.put(&bytes)?;
     let tenant = caller.tenant.clone();
-    register(engine, Record { tenant, id, manifest: None, parent, packed, size, tagged: 0 })
-}
-
-/// Makes a layer of an archive: its tree, and its blob. The two are kept until the answer is dropped; what became no
-/// image's goes then.
-async fn layer(engine: &Arc<Engine>, archive: Draft) -> Result<((HexId, Packed), Leftover)> {
-    let packed = packing::keep(engine, archive).await?;
-    let mut leftover = Leftover::new(engine, packed.digest.clone());
-    let diff = if packed.is_plain() {
-        leftover.add(packed.digest.clone());
-        layers::ensure(engine, &packed.digest, &packed.digest, packed.digest.short(), None).await?;
-        packed.digest.clone()
-    } else {
-        layers::make(engine, &packed.digest).await?.diff
-    };
-    leftover.add(diff.clone());
-    Ok(((diff, packed), leftover))
+    register(
+        engine,
+        Record { tenant, id, manifest: None, parent, packed, size, tagged: 0, verified: Vec::new() },
+    )
 }
 
 /// What goes unless it has become an image's meanwhile.
@@ -183,10 +172,10 @@ pub struct Leftover {
 }
 
 impl Leftover {
-    /// Of a blob.
-    pub fn new(engine: &Arc<Engine>, blob: HexId) -> Self {
-        let hold = engine.images.pins.hold([Pin::Blob(blob.clone())]);
-        Self { engine: Arc::clone(engine), hold: Some(hold), blobs: vec![blob], layers: Vec::new() }
+    /// Of nothing yet.
+    pub fn new(engine: &Arc<Engine>) -> Self {
+        let hold = engine.images.pins.hold([]);
+        Self { engine: Arc::clone(engine), hold: Some(hold), blobs: Vec::new(), layers: Vec::new() }
     }
 
     /// A blob more.

@@ -57,6 +57,7 @@ pub use record::{Image, Layer, Packed, Record};
 pub use reference::Reference;
 pub use remove::{Removed, Wish, remove};
 pub use save::Save;
+pub use signature::enforce;
 pub use stream::{Outlet, Pieces};
 
 use layers::Workshop;
@@ -123,6 +124,15 @@ impl Images {
         self.shelf().find(&caller.tenant, text)
     }
 
+    /// An image that was found before, if it is still there; `shown` is what it was asked for by.
+    ///
+    /// # Errors
+    /// It has gone.
+    pub fn present(&self, image: &Image, shown: &str) -> Result<Arc<Image>> {
+        let there = self.shelf().image(&image.record.tenant, &image.id).cloned();
+        there.ok_or_else(|| Failure::not_found(format!("No such image: {shown}")))
+    }
+
     /// All of a tenant's, those made last first.
     pub fn all(&self, tenant: &Tenant) -> Vec<Arc<Image>> {
         let mut all: Vec<_> = self.shelf().of(tenant).cloned().collect();
@@ -180,6 +190,10 @@ fn register(engine: &Engine, mut record: Record) -> Result<Arc<Image>> {
     if let Some(known) = shelf.image(&record.tenant, &record.id) {
         record.tagged = known.record.tagged;
         record.parent = record.parent.or_else(|| known.record.parent.clone());
+        // Its id is what was signed: it is the same image, wherever it comes from this time.
+        for verified in &known.record.verified {
+            record.verify(verified.clone());
+        }
     }
     let key = image_key(&record.tenant, &record.id);
     engine.db.put(IMAGE, &key, &record)?;

@@ -13,10 +13,11 @@ use super::collect;
 use super::download::blocking;
 use super::make::Leftover;
 use super::manifest::{DOCKER_LAYER, Manifest};
+use super::progress::Progress;
 use super::record::{Image, Packed};
 use super::stream::{media_type, plain};
-use super::{IMAGE, LAYER, image_key};
-use crate::{Engine, Result};
+use super::{IMAGE, LAYER, image_key, layers};
+use crate::{Engine, Failure, Result};
 
 /// Read and written at once.
 const PIECE: usize = 256 << 10;
@@ -39,25 +40,62 @@ pub fn pour(from: &mut impl Read, into: &mut impl Write) -> std::io::Result<()> 
     }
 }
 
-/// Makes a blob of a layer's archive: as it came, if a manifest has a word for that, otherwise uncompressed.
+/// Makes a blob and a layer of a layer's archive, both at once. The blob is as it came, if a manifest has a word for that,
+/// otherwise uncompressed. What becomes no image's goes with `leftover`; the layer is `expected`, or whichever it is.
 ///
 /// # Errors
-/// It cannot be read, or there is no room.
-pub async fn keep(engine: &Engine, archive: Draft) -> Result<Packed> {
+/// It cannot be read, is another, or there is no room.
+pub async fn keep(
+    engine: &Arc<Engine>,
+    archive: Draft,
+    expected: Option<&HexId>,
+    leftover: &mut Leftover,
+    progress: Option<&Progress>,
+) -> Result<(HexId, Packed)> {
     let mut into = engine.images.blobs.draft()?;
-    blocking(move || {
+    let sorted = blocking(move || {
         let mut file = archive.reader()?;
-        let (media_type, draft) = match media_type(&mut file)? {
-            Some(media_type) => (media_type, archive),
-            None => {
-                pour(&mut plain(file)?, &mut into)?;
-                (super::manifest::DOCKER_TAR, into)
-            }
-        };
-        let (digest, size) = draft.keep(None)?;
-        Ok(Packed { digest, size, media_type: media_type.to_owned() })
-    })
-    .await
+        if let Some(media_type) = media_type(&mut file)? {
+            return Ok((media_type, archive, file));
+        }
+        pour(&mut plain(file)?, &mut into)?;
+        let file = into.reader()?;
+        Ok((super::manifest::DOCKER_TAR, into, file))
+    });
+    let (media_type, draft, file) = sorted.await?;
+    let packed = Packed { digest: draft.digest(), size: draft.size(), media_type: media_type.to_owned() };
+    let diff = if packed.is_plain() { Some(packed.digest.clone()) } else { expected.cloned() };
+    leftover.add_blob(packed.digest.clone());
+    if let Some(expected) = expected.filter(|expected| diff.as_ref() != Some(expected)) {
+        return Err(layers::other(&packed.digest, expected));
+    }
+    let unpacked = async {
+        let Some(diff) = &diff else { return layers::make(engine, file, &packed.digest).await };
+        leftover.add(diff.clone());
+        let work = (diff, &packed.digest);
+        layers::ensure(engine, work, Some(file), diff.short(), progress).await.map(|()| diff.clone())
+    };
+    // The blob is on its way to the disk while its files are made.
+    let (kept, unpacked) = tokio::join!(settle(engine, draft, packed.digest.clone()), unpacked);
+    kept?;
+    let diff = unpacked?;
+    leftover.add(diff.clone());
+    Ok((diff, packed))
+}
+
+/// Makes a draft the blob that it is. Should nobody wait any more when it is in its place, it goes again.
+///
+/// # Errors
+/// It is another, or cannot be made durable.
+pub async fn settle(engine: &Arc<Engine>, draft: Draft, expected: HexId) -> Result<()> {
+    let engine = Arc::clone(engine);
+    let work = tokio::spawn(async move {
+        let digest = expected.clone();
+        let kept = blocking(move || draft.keep(Some(&expected)).map(drop)).await;
+        collect::unless_needed(&engine, vec![digest], Vec::new()).await;
+        kept
+    });
+    work.await.map_err(|error| Failure::failed(format!("blob: {error}")))?
 }
 
 /// The image as a registry is to have it: what is kept uncompressed is compressed once, so that its digest stays the same
@@ -93,7 +131,8 @@ async fn one(engine: &Arc<Engine>, tenant: &Tenant, diff: &HexId, from: &Packed)
         Ok(packer.finish()?.keep(None)?)
     });
     let (digest, size) = kept.await?;
-    let _leftover = Leftover::new(engine, digest.clone());
+    let mut leftover = Leftover::new(engine);
+    leftover.add_blob(digest.clone());
     let packed = Packed { digest, size, media_type: DOCKER_LAYER.to_owned() };
     {
         let mut shelf = engine.images.shelf();

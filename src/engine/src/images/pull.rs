@@ -16,7 +16,7 @@ use super::progress::Progress;
 use super::record::{Packed, Record};
 use super::reference::Reference;
 use super::registry::{Credentials, Found, Registry};
-use super::{blobs::sha256, collect, layers, name, register, signature};
+use super::{blobs::sha256, collect, layers, name, packing, register, signature};
 use crate::{Caller, Engine, Failure, Result};
 
 /// Layers of one image that come at the same time.
@@ -78,7 +78,7 @@ async fn one(
         (None, tag) => tag.clone().unwrap_or_default(),
     };
     let found = registry.manifest(&wanted).await.map_err(|trouble| trouble.of_pull(reference))?;
-    signature::demand(&engine.settings, registry, reference, &found.digest).await?;
+    let verified = signature::demand(&engine.settings, registry, reference, &found.digest).await?;
     progress.status_of(&format!("Pulling from {}", reference.path), &wanted).await;
 
     let host = Platform::host();
@@ -96,6 +96,14 @@ async fn one(
             let record = fetching.fetch(registry, &manifest, bytes, (reference, platform), progress).await?;
             register(engine, record)?
         }
+    };
+    let image = match verified {
+        Some(verified) => {
+            let mut record = image.record.clone();
+            record.verify(verified);
+            register(engine, record)?
+        }
+        None => image,
     };
     progress.status(&format!("Digest: sha256:{}", found.digest)).await;
 
@@ -192,7 +200,16 @@ impl Fetching {
         })
         .await?;
         let (tenant, size) = (self.tenant.clone(), super::size(&self.engine, &diffs));
-        Ok(Record { tenant, id, manifest: Some(manifest), parent: None, packed, size, tagged: 0 })
+        Ok(Record {
+            tenant,
+            id,
+            manifest: Some(manifest),
+            parent: None,
+            packed,
+            size,
+            tagged: 0,
+            verified: Vec::new(),
+        })
     }
 
     async fn layer(
@@ -209,17 +226,19 @@ impl Fetching {
         let guard = lock.lock().await;
         if self.own(diff, packed) {
             progress.step("Already exists", shown).await;
-            return layers::ensure(&self.engine, diff, &packed.digest, shown, None).await;
+            return layers::ensure(&self.engine, (diff, &packed.digest), None, shown, None).await;
         }
         if !self.is_here(&packed.digest) {
             let _place = self.places.acquire().await.map_err(|_| Failure::failed("pull: it has ended"))?;
             let wanted = Wanted { digest: packed.digest.clone(), size: packed.size, shown: shown.to_owned() };
             let images = &self.engine.images;
-            download(registry, &images.blobs, &wanted, &images.limits, progress).await?;
+            let draft = download(registry, &images.blobs, &wanted, &images.limits, progress).await?;
+            packing::settle(&self.engine, draft, packed.digest.clone()).await?;
+            progress.step("Download complete", shown).await;
             self.here.lock().unwrap_or_else(PoisonError::into_inner).insert(packed.digest.clone());
         }
         drop(guard);
-        layers::ensure(&self.engine, diff, &packed.digest, shown, Some(progress)).await?;
+        layers::ensure(&self.engine, (diff, &packed.digest), None, shown, Some(progress)).await?;
         progress.step("Pull complete", shown).await;
         Ok(())
     }
