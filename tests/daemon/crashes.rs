@@ -58,7 +58,7 @@ fn complete(world: &World, name: &str, lines: u32, code: i32) {
         std::thread::sleep(Duration::from_millis(50));
         last = status(world, name);
     }
-    assert_eq!(last, expected, "{name}");
+    assert_eq!(last, expected, "{name}: {}", inspect(world, name, "{{json .State}}"));
     let said = world.docker(["logs", name]).run().ok().stdout();
     assert!(said == counted(lines), "{name}: {} lines of {lines}: …{:?}", said.lines().count(), tail(&said));
 }
@@ -74,8 +74,12 @@ fn parent(pid: i32) -> Option<i32> {
 }
 
 fn kill(pid: i32) {
+    signal(pid, Signal::KILL);
+}
+
+fn signal(pid: i32, signal: Signal) {
     // It may have ended by itself: moments are random.
-    Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::KILL).ok());
+    Pid::from_raw(pid).map(|pid| kill_process(pid, signal).ok());
 }
 
 /// A container's shim: its first process's parent.
@@ -311,6 +315,58 @@ fn a_start_that_is_killed_half_way_leaves_nothing() {
         assert!(world.ok(&["logs", &name]).lines().count() <= 2);
         world.ok(&["rm", "-f", &name]);
         assert_eq!(children(broker, "casemate-shim"), [0; 0]);
+    }
+    clear(world);
+}
+
+#[test]
+fn a_start_whose_daemon_or_broker_is_killed_is_called_off_or_goes_on() {
+    let world = World::start();
+    let mut dice = Dice::thrown();
+    for (round, kills_broker) in [false, true, false, true].into_iter().enumerate() {
+        let name = format!("cut-{round}");
+        let broker = i32::try_from(world.broker_pid()).expect("a process id");
+        let words = ["run", "-d", "--net", "none", "--restart", "always", "--name", &name, "busybox"];
+        let mut client = world.docker([&words[..], &["sleep", "1000"]].concat()).spawn();
+        // The start stands still as long as nobody has answered it.
+        let mut runtime = Vec::new();
+        while runtime.is_empty() && !client.ended() {
+            let shims = children(broker, "casemate-shim");
+            runtime = shims.into_iter().flat_map(|shim| children(shim, "runtime")).collect();
+        }
+        std::thread::sleep(dice.up_to(Duration::from_millis(15)));
+        runtime.iter().for_each(|pid| signal(*pid, Signal::STOP));
+        if kills_broker {
+            world.kill_broker();
+            world.restart_broker();
+        } else {
+            let daemon = world.daemon_pid();
+            world.kill_daemon();
+            eventually("there is another daemon", || {
+                world.daemon_pid().is_some_and(|pid| Some(pid) != daemon)
+            });
+        }
+        world.wait();
+        runtime.iter().for_each(|pid| signal(*pid, Signal::CONT));
+        let told = client.wait().success();
+        eventually("what is said of it is true", || {
+            let processes =
+                children(i32::try_from(world.broker_pid()).expect("a process id"), "casemate-shim");
+            let status = status(&world, &name);
+            let runs = world.docker(["exec", &name, "true"]).run().success();
+            match &*status {
+                "created 0" => !told && !runs && processes.is_empty(),
+                "running 0" => runs,
+                _ => false,
+            }
+        });
+        if status(&world, &name) == "created 0" {
+            let why = inspect(&world, &name, "{{.State.Error}}");
+            assert_eq!(why.contains("called off"), kills_broker, "{why}");
+            world.ok(&["start", &name]);
+        }
+        world.ok(&["exec", &name, "true"]);
+        world.ok(&["rm", "-f", &name]);
     }
     clear(world);
 }

@@ -7,8 +7,14 @@ use crate::World;
 #[test]
 fn logs_are_cut_and_chosen_as_asked() {
     let world = World::start();
-    let script = "for i in 1 2 3 4; do echo out-$i; done; sleep 1.2; echo err >&2; echo last";
-    world.ok(&["run", "-d", "--net", "none", "--name", "lo", "busybox", "sh", "-c", script]);
+    // Two pipes have no order: what is to be the last is written when the other has come.
+    let script = "for i in 1 2 3 4; do echo out-$i; done; echo err >&2; read go; echo last";
+    world.ok(&["run", "-di", "--net", "none", "--name", "lo", "busybox", "sh", "-c", script]);
+    casemate_tests::wait_until("what comes before", || {
+        let logs = world.docker(["logs", "lo"]).run();
+        logs.stderr() == "err\n" && logs.stdout().ends_with("out-4\n")
+    });
+    world.docker(["attach", "lo"]).stdin(b"go\n").run();
     world.ok(&["wait", "lo"]);
     let all = world.docker(["logs", "lo"]).run().ok();
     assert_eq!((all.text().as_str(), all.stderr().as_str()), ("out-1\nout-2\nout-3\nout-4\nlast", "err\n"));

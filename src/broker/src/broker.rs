@@ -47,11 +47,9 @@ pub struct Broker {
     pub(crate) in_use: Vec<HexId>,
     pub(crate) jobs: BTreeMap<u64, Job>,
     pub(crate) births: BTreeMap<(HexId, Option<HexId>), Birth>,
-    /// Shims that are no longer needed, until they end.
-    pub(crate) leaving: Vec<Running>,
-    /// Processes of exec whose end the daemon has heard of by now.
-    /// Questions that wait for helpers to be done with a container's files.
+    /// Questions that wait for helpers to be done with a container's files, or for a start or a removal to be over.
     pub(crate) parked: Vec<Parked>,
+    /// Processes of exec whose end the daemon has heard of by now.
     pub(crate) told: Vec<(Instant, HexId, HexId)>,
     pub(crate) link: Option<Link>,
     pub(crate) daemon: Daemon,
@@ -116,7 +114,6 @@ enum Source {
     Job(u64),
     Birth(HexId, Option<HexId>),
     Shim(HexId, Option<HexId>),
-    Leaving,
 }
 
 /// Serves until the daemon has said farewell, or a signal came.
@@ -163,7 +160,6 @@ impl Broker {
             in_use: Vec::new(),
             jobs: BTreeMap::new(),
             births: BTreeMap::new(),
-            leaving: Vec::new(),
             told: Vec::new(),
             parked: Vec::new(),
             link: None,
@@ -194,7 +190,6 @@ impl Broker {
                 Source::Job(number) => self.job(number),
                 Source::Birth(id, exec) => self.born(&id, exec.as_ref()),
                 Source::Shim(id, exec) => self.shim_ended(&id, exec.as_ref()),
-                Source::Leaving => self.leaving.retain_mut(|shim| shim.ended().is_none()),
             }
         }
         self.pass_time()
@@ -226,7 +221,6 @@ impl Broker {
                 }
             }
         }
-        list.extend(self.leaving.iter().map(|shim| (Source::Leaving, shim.pidfd(), PollFlags::IN)));
         list
     }
 
@@ -258,12 +252,7 @@ impl Broker {
         let jobs = self.jobs.values().filter_map(|job| job.running.deadline());
         let births = self.births.values().map(|birth| birth.deadline);
         let told = self.told.iter().map(|(when, ..)| *when);
-        jobs.chain(births)
-            .chain(told)
-            .chain(self.daemon.deadline())
-            .chain([self.save_at])
-            .min()
-            .unwrap_or(self.save_at)
+        jobs.chain(births).chain(told).chain(self.daemon.deadline()).fold(self.save_at, Instant::min)
     }
 
     fn pass_time(&mut self) -> Result<()> {

@@ -87,7 +87,8 @@ impl Broker {
         })
     }
 
-    /// What must end before this may begin: a root is not assembled twice while somebody writes to it.
+    /// What must end before this may begin: a root is not assembled twice while somebody writes to it, nor while a start
+    /// that nobody waits for any more is being called off.
     pub(crate) fn must_wait(&self, ask: &Ask) -> Option<HexId> {
         let (id, alone) = match ask {
             Ask::Start { id, .. } | Ask::RemoveContainer { id } => (id, true),
@@ -98,7 +99,8 @@ impl Broker {
             _ => return None,
         };
         let container = self.containers.get(id)?;
-        (container.writer || (alone && container.readers > 0)).then(|| id.clone())
+        let busy = container.readers > 0 || matches!(container.stage, Stage::Busy);
+        (container.writer || (alone && busy)).then(|| id.clone())
     }
 
     fn show(&self, view: View, task: &Task) -> Result<Shown, Refusal> {
@@ -280,12 +282,16 @@ impl Broker {
             }
         }
         if !begins {
-            let (now, later) =
-                std::mem::take(&mut self.parked).into_iter().partition(|parked| parked.id == *id);
-            self.parked = later;
-            for Parked { asker, ask, descriptors, .. } in now {
-                self.admit(ask, descriptors, &asker);
-            }
+            self.unpark(id);
+        }
+    }
+
+    /// Whoever has waited for a container is admitted, or waits for the next.
+    pub(crate) fn unpark(&mut self, id: &HexId) {
+        let (now, later) = std::mem::take(&mut self.parked).into_iter().partition(|parked| parked.id == *id);
+        self.parked = later;
+        for Parked { asker, ask, descriptors, .. } in now {
+            self.admit(ask, descriptors, &asker);
         }
     }
 

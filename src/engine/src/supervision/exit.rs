@@ -137,6 +137,10 @@ pub fn again(engine: &Arc<Engine>, container: &Arc<Container>, seat: &Arc<Seat>,
         let launched = start::launch(&engine, &container, &seat, state.restart_count + 1).await;
         if let Err(failure) = launched {
             complain(&container, "restart", &failure);
+            if failure.kind == Kind::Unavailable {
+                // The broker is gone, and we will be, too; whoever comes after us starts it.
+                return;
+            }
             let ended = set_state(&engine, &container, |state| state.status = Status::Exited);
             if let Err(failure) = ended {
                 complain(&container, "its failure is not kept", &failure);

@@ -105,6 +105,8 @@ pub async fn launch(
             health::begin(engine, container, seat, true);
             Ok(())
         }
+        // What has become of it is not known: whoever comes after us will hear it.
+        Err(failure) if failure.kind == Kind::Unavailable => Err(failure),
         Err(failure) => {
             let kept = set_state(engine, container, |state| {
                 state.exit_code = exit_status(&failure.message);
