@@ -15,13 +15,13 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::arguments::Places;
 use crate::authority::{self, Authority, Sources};
-use crate::config::{Config, TenantConfig};
+use crate::config::{Config, TenantConfig, Tls};
 use crate::metrics::Metrics;
 use crate::router::Router;
 use crate::routes;
 use crate::server::{Gate, accept, watch};
 use crate::service::Daemon;
-use crate::tls::{Material, Trust};
+use crate::tls::{Choice, Material, Trust};
 
 /// Reads a configuration, and says what is wrong with it.
 ///
@@ -71,8 +71,8 @@ pub fn serve(places: &Places) -> Result<(), String> {
 }
 
 async fn run(places: Places, config: Config) -> Result<(), String> {
-    let tls12 = config.tls.minimum_version.as_ref().is_some_and(|version| version.get_ref() == "1.2");
-    let trust = Trust::new(Material::read(&places.etc.join("tls"))?, tls12)?;
+    let tls = choice(&config.tls);
+    let trust = Trust::new(Material::read(&places.etc.join("tls"))?, tls)?;
     let authority = Authority::new(&Sources::read(&places.etc.join("policies"))?)?;
     let settings = settings(&places, &config)?;
     let channel = rustix::stdio::stdin().as_fd().try_clone_to_owned();
@@ -89,7 +89,7 @@ async fn run(places: Places, config: Config) -> Result<(), String> {
         config,
         trust: ArcSwap::from_pointee(trust),
         authority: ArcSwap::from_pointee(authority),
-        tls12,
+        tls,
         places,
         metrics: Metrics::default(),
     });
@@ -107,6 +107,16 @@ async fn run(places: Places, config: Config) -> Result<(), String> {
         _ = gone => Err("the broker is gone".to_owned()),
         _ = stop.recv() => end(&daemon, daemon.config.live_restore).await,
         _ = keep.recv() => end(&daemon, true).await,
+    }
+}
+
+fn choice(config: &Tls) -> Choice {
+    let says = |value: &Option<toml::Spanned<String>>, word: &str| {
+        value.as_ref().is_some_and(|value| value.get_ref() == word)
+    };
+    Choice {
+        tls12: says(&config.minimum_version, "1.2"),
+        overdue_lists: says(&config.overdue_revocation_list, "warn"),
     }
 }
 

@@ -11,10 +11,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::lock::{self, Lock};
 use super::wait_until_it_answers;
 use crate::arguments::UpArgs;
+use crate::pki;
 use crate::place::Place;
 
 /// A broker that has run for so long may start again at once.
 const WELL: Duration = Duration::from_secs(10);
+/// Between two looks at what ends.
+const RENEWAL: Duration = Duration::from_secs(3600);
 /// The longest pause before another try.
 const LONGEST: Duration = Duration::from_secs(30);
 
@@ -100,7 +103,7 @@ async fn again_and_again(place: &Place, libexec: &Path, args: &UpArgs, signals: 
     loop {
         let since = Instant::now();
         let mut broker = start(place, libexec, args)?;
-        if watch(&mut broker, signals).await? {
+        if watch(place, &mut broker, signals).await? {
             return Ok(());
         }
         eprintln!("casemate: the broker ended and is started again");
@@ -114,11 +117,12 @@ async fn again_and_again(place: &Place, libexec: &Path, args: &UpArgs, signals: 
     }
 }
 
-/// Waits for the broker's end; whether that was asked for.
-async fn watch(broker: &mut std::process::Child, signals: &mut Signals) -> Result<bool> {
+/// Waits for the broker's end; whether that was asked for. Meanwhile nothing that the server relies on runs out.
+async fn watch(place: &Place, broker: &mut std::process::Child, signals: &mut Signals) -> Result<bool> {
     use rustix::process::{Pid, Signal as Number};
 
     let mut asked = false;
+    let mut renewal = tokio::time::interval(RENEWAL);
     loop {
         if broker.try_wait().map_err(|e| Error::io("wait for the broker", &e))?.is_some() {
             return Ok(asked);
@@ -129,6 +133,12 @@ async fn watch(broker: &mut std::process::Child, signals: &mut Signals) -> Resul
             _ = signals.interrupt.recv() => Some(Number::TERM),
             _ = signals.keep.recv() => Some(Number::USR2),
             _ = signals.reload.recv() => Some(Number::HUP),
+            _ = renewal.tick() => {
+                if let Err(error) = pki::validity::keep_up(place) {
+                    eprintln!("casemate: what ends soon is not renewed: {error}");
+                }
+                None
+            }
         };
         if let Some(number) = number {
             asked |= number != Number::HUP;

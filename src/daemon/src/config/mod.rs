@@ -60,6 +60,8 @@ pub struct Config {
 pub struct Tls {
     /// `1.3`, or `1.2` to admit that as well.
     pub minimum_version: Option<Spanned<String>>,
+    /// What becomes of clients while a revocation list's time is over: `refuse`, or `warn` to believe it all the same.
+    pub overdue_revocation_list: Option<Spanned<String>>,
 }
 
 /// One of `default-address-pools`.
@@ -136,6 +138,9 @@ impl Config {
         }
         if let Some(version) = &self.tls.minimum_version {
             one_of(version, &["1.2", "1.3"])?;
+        }
+        if let Some(choice) = &self.tls.overdue_revocation_list {
+            one_of(choice, &["refuse", "warn"])?;
         }
         if let Some(root) = &self.data_root
             && !root.get_ref().starts_with('/')
