@@ -195,7 +195,7 @@ impl Broker {
         let name = format!("help-{}-{}", std::process::id(), self.next_serial());
         shown.program.args = vec!["/proc/self/fd/4".to_owned(), order("/view", task)?];
         shown.program.cgroup = self.places.cgroup("Helpers", &name);
-        let config = shown.program.config(&self.places.in_store("system"));
+        let config = shown.program.config(&self.places.in_store("system"), &mut shown.store);
         self.write_bundle(&name, &config, &shown.store).map_err(refused)?;
         let bundle = self.places.bundle(&name);
         let store = bundle.join("store.json").to_string_lossy().into_owned();

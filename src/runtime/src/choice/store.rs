@@ -31,6 +31,8 @@ pub struct StoreDocument {
     pub ids: u32,
     /// Filesystems made of layers, by where they are mounted; `/` is the root.
     pub overlays: BTreeMap<String, Layers>,
+    /// The directory that `root.path` names, where that is the store's and no overlay.
+    pub root: Option<String>,
     /// Bind mounts of the configuration whose sources are the store's.
     pub binds: BTreeSet<String>,
     /// Places of the host that no other bind mount may show: where the store and what goes with it lie.
@@ -46,6 +48,7 @@ struct Written {
     ids: u32,
     #[serde(default)]
     overlays: BTreeMap<String, Overlay>,
+    root: Option<String>,
     #[serde(default)]
     binds: Vec<String>,
     #[serde(default)]
@@ -89,8 +92,8 @@ impl StoreDocument {
     /// source.
     pub fn of(&self, config: &Config, facts: &HostFacts) -> Result<FromStore> {
         let place = |kind: &str, destination: &str| format!("{}: {kind} {destination:?}", self.file);
-        let (root, hidden) = (self.overlays.contains_key("/"), self.hidden.clone());
-        let mut given = FromStore { root, hidden, ..FromStore::default() };
+        let root = self.gives_root(config, facts)? || self.overlays.contains_key("/");
+        let mut given = FromStore { root, hidden: self.hidden.clone(), ..FromStore::default() };
         for destination in self.overlays.keys().filter(|destination| *destination != "/") {
             let mount =
                 the_mount(config, destination).map_err(|e| e.within(place("overlays", destination)))?;
@@ -107,6 +110,17 @@ impl StoreDocument {
             given.binds.insert(destination.clone());
         }
         Ok(given)
+    }
+
+    /// Whether it names the directory that is the root: that one, and no link to it.
+    fn gives_root(&self, config: &Config, facts: &HostFacts) -> Result<bool> {
+        let Some(root) = &self.root else { return Ok(false) };
+        let asked = config.spec.root().as_ref().map(|root| root.path().as_path()).unwrap_or(Path::new(""));
+        if asked != Path::new(root) || facts.sources.contains_key(asked) {
+            let why = "it is not where root.path of the configuration leads";
+            return Err(Error::new(format!("{}: root {root:?}", self.file), why));
+        }
+        Ok(true)
     }
 }
 
@@ -167,8 +181,14 @@ fn parse(text: &str, file: String) -> Result<StoreDocument> {
     for (index, place) in written.hidden.iter().enumerate() {
         c_path(place).map_err(|error| error.within(format!("hidden[{index}] {place:?}")))?;
     }
+    if let Some(root) = &written.root {
+        c_path(root).map_err(|error| error.within(format!("root {root:?}")))?;
+        if overlays.contains_key("/") {
+            return Err(Error::new(format!("root {root:?}"), "the place of something else"));
+        }
+    }
     let hidden = written.hidden.into_iter().collect();
-    Ok(StoreDocument { ids: written.ids, overlays, binds, hidden, file })
+    Ok(StoreDocument { ids: written.ids, overlays, root: written.root, binds, hidden, file })
 }
 
 impl Overlay {

@@ -13,6 +13,7 @@ use super::STORE_IDS;
 pub struct StoreDocument {
     ids: u32,
     overlays: BTreeMap<String, Overlay>,
+    root: Option<PathBuf>,
     binds: Vec<String>,
     hidden: Vec<PathBuf>,
 }
@@ -32,7 +33,7 @@ struct Upper {
 impl StoreDocument {
     /// With nothing but binds.
     pub fn new(binds: Vec<String>) -> Self {
-        Self { ids: STORE_IDS, overlays: BTreeMap::new(), binds, hidden: Vec::new() }
+        Self { ids: STORE_IDS, overlays: BTreeMap::new(), root: None, binds, hidden: Vec::new() }
     }
 
     /// With places that no bind of the asker's may show.
@@ -82,8 +83,10 @@ impl Program {
         })
     }
 
-    /// Its configuration, on the root at `root`.
-    pub fn config(&self, root: &Path) -> Value {
+    /// Its configuration, on the root at `root`, which `store` is told to be its own: no policy would have a stranger
+    /// show a place of the store.
+    pub fn config(&self, root: &Path, store: &mut StoreDocument) -> Value {
+        store.root = Some(root.to_owned());
         let mut mounts = vec![
             json!({ "destination": "/proc", "type": "proc", "source": "proc", "options": safe(&["noexec"]) }),
             json!({ "destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755", "size=64k"] }),
