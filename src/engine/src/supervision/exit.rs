@@ -19,6 +19,7 @@ const LOOKS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_mi
 pub fn follow(engine: &Arc<Engine>, container: &Arc<Container>, seat: &Arc<Seat>, link: Arc<Link>) {
     // Before anything else can happen: whoever is attached, attaches or writes from now on is served by this run.
     seat.stdio.open(&link);
+    seat.begins();
     let (engine, container, seat) = (Arc::clone(engine), Arc::clone(container), Arc::clone(seat));
     tokio::spawn(async move {
         let shim = Shim { broker: engine.broker.clone(), id: container.id.clone(), exec: None };
@@ -65,11 +66,11 @@ pub async fn end(engine: &Arc<Engine>, container: &Arc<Container>, seat: &Arc<Se
     if told.as_ref() != Some(&exited) {
         note(engine, container, seat, &exited);
     }
-    let ran = announce(engine, container, &exited);
+    announce(engine, container, &exited);
     let restarts = container.state().status == Status::Restarting;
     seat.exited(exited.code);
     drop(turn);
-    match restarts.then(|| seat.wait_after(ran)) {
+    match restarts.then(|| seat.wait_after()) {
         Some(wait) => again(engine, container, seat, wait),
         None if container.host_config().auto_remove && !seat.is_kept() => remove(engine, container).await,
         None => {}
@@ -112,8 +113,8 @@ fn note(engine: &Engine, container: &Container, seat: &Seat, exited: &Exited) {
     }
 }
 
-/// Tells of the end. Gives how long it ran.
-fn announce(engine: &Engine, container: &Container, exited: &Exited) -> Duration {
+/// Tells of the end.
+fn announce(engine: &Engine, container: &Container, exited: &Exited) {
     let state = container.state();
     let ran = Duration::from_nanos(state.finished_at.saturating_sub(state.started_at));
     if exited.out_of_memory {
@@ -121,7 +122,6 @@ fn announce(engine: &Engine, container: &Container, exited: &Exited) -> Duration
     }
     let code = exited.code.to_string();
     tell(engine, container, "die", &[("execDuration", ran.as_secs().to_string()), ("exitCode", code)]);
-    ran
 }
 
 /// Starts it again after a while, unless somebody stops, kills or removes it before.

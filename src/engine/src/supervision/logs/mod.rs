@@ -136,7 +136,7 @@ impl Reading {
             if !piece.is_empty() {
                 return Ok(Some(piece));
             }
-            if (over && at_end) || self.render.is_done() {
+            if over && at_end {
                 return Ok(None);
             }
             if !at_end {
