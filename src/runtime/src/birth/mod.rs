@@ -29,7 +29,10 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
-pub use bundle::{Bundle, facts, facts_again, judged_again, keep_out_of_reach, source};
+pub use bundle::{
+    Bundle, facts, facts_again, judged_again, keep_out_of_reach, keep_out_of_reach_early, out_of_reach,
+    source,
+};
 pub use failure::explain;
 pub use foreground::{Foreground, follow, window};
 pub use outside::{hand_over_streams, keeps_groups, set_oom_score, write_pid_file};
