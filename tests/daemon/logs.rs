@@ -7,14 +7,17 @@ use crate::World;
 #[test]
 fn logs_are_cut_and_chosen_as_asked() {
     let world = World::start();
-    // Two pipes have no order: what is to be the last is written when the other has come.
-    let script = "for i in 1 2 3 4; do echo out-$i; done; echo err >&2; read go; echo last";
+    // Two pipes have no order: what is to be later is written when the other has come.
+    let script = "for i in 1 2 3 4; do echo out-$i; done; read go; echo err >&2; read go; echo last";
     world.ok(&["run", "-di", "--net", "none", "--name", "lo", "busybox", "sh", "-c", script]);
-    casemate_tests::wait_until("what comes before", || {
-        let logs = world.docker(["logs", "lo"]).run();
-        logs.stderr() == "err\n" && logs.stdout().ends_with("out-4\n")
-    });
-    world.docker(["attach", "lo"]).stdin(b"go\n").run();
+    let logs = || world.docker(["logs", "lo"]).run();
+    let go = || world.docker(["attach", "lo"]).stdin(b"go\n").spawn();
+    casemate_tests::wait_until("the output", || logs().stdout().ends_with("out-4\n"));
+    let first = go();
+    casemate_tests::wait_until("the error", || logs().stderr() == "err\n");
+    for client in [first, go()] {
+        client.wait().ok();
+    }
     world.ok(&["wait", "lo"]);
     let all = world.docker(["logs", "lo"]).run().ok();
     assert_eq!((all.text().as_str(), all.stderr().as_str()), ("out-1\nout-2\nout-3\nout-4\nlast", "err\n"));

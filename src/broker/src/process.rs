@@ -136,6 +136,16 @@ impl Broker {
         }
     }
 
+    /// Sends a signal to the process of an exec.
+    pub(crate) fn signal_exec(&self, id: &HexId, exec: &HexId, signal: i32) -> Result<(), Refusal> {
+        let gone = || refuse(RefusalKind::NotFound, "there is no such process, or it has ended");
+        let stage = self.containers.get(id).and_then(|container| container.execs.get(exec));
+        let Some(Stage::Running(process)) = stage else { return Err(gone()) };
+        let process = process.kept.process.and_then(Identity::open).ok_or_else(gone)?;
+        let signal = rustix::process::Signal::from_named_raw(signal).ok_or_else(gone)?;
+        rustix::process::pidfd_send_signal(process, signal).map_err(|_| gone())
+    }
+
     /// Gives back what a container holds on the host, and says how it ended.
     pub(crate) fn release(&mut self, asker: &Asker, id: &HexId) -> Result<(), Refusal> {
         let exited = match self.containers.get(id).map(|container| &container.stage) {

@@ -98,7 +98,8 @@ impl Broker {
             Ask::Connect { id, exec } => {
                 self.connection(&id, exec.as_ref()).map(|fd| Some((Answer::Connected, vec![fd])))
             }
-            Ask::Signal { id, signal, all } => {
+            Ask::Signal { id, exec: Some(exec), signal, .. } => done(self.signal_exec(&id, &exec, signal)),
+            Ask::Signal { id, exec: None, signal, all } => {
                 let signal = signal.to_string();
                 let words = ["kill", "--all", id.as_str(), &signal];
                 self.about(asker, words.iter().copied().filter(|word| all || *word != "--all"))

@@ -37,10 +37,8 @@ impl Broker {
     pub(crate) fn keep_layer(&mut self, staging: &HexId, layer: &HexId) -> Result<(), Refusal> {
         self.unused(staging)?;
         if !tree::exists(&self.places.staging, staging.as_str()) {
-            return Err(refuse(
-                RefusalKind::NotFound,
-                format!("staging place {}: there is none", staging.short()),
-            ));
+            let text = format!("staging place {}: there is none", staging.short());
+            return Err(refuse(RefusalKind::NotFound, text));
         }
         if tree::exists(&self.places.layers, layer.as_str()) {
             return self.drop_staging(staging);
@@ -85,10 +83,8 @@ impl Broker {
         quota: Option<u64>,
     ) -> Result<(), Refusal> {
         if self.containers.contains_key(id) || tree::exists(&self.places.containers, id.as_str()) {
-            return Err(refuse(
-                RefusalKind::Conflict,
-                format!("container {}: it is there already", id.short()),
-            ));
+            let text = format!("container {}: it is there already", id.short());
+            return Err(refuse(RefusalKind::Conflict, text));
         }
         if quota.is_some() {
             let text = "disk quotas: this host's store has none";
@@ -126,10 +122,8 @@ impl Broker {
         if let Some(container) = self.containers.get(id)
             && !matches!(container.stage, Stage::Still)
         {
-            return Err(refuse(
-                RefusalKind::Conflict,
-                format!("container {}: it was not released", id.short()),
-            ));
+            let text = format!("container {}: it was not released", id.short());
+            return Err(refuse(RefusalKind::Conflict, text));
         }
         for at in [self.places.containers.try_clone(), self.places.logs.try_clone()] {
             self.discard(at, id.as_str())?;

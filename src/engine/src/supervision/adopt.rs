@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::backoff::Policy;
 use super::link::{Link, Shim};
 use super::wait::{Condition, wait};
-use super::{complain, exit, health, stop, tell};
+use super::{complain, exec, exit, health, stop, tell};
 use crate::containers::{Container, State, Status, set_state};
 use crate::{Engine, Kind, Result, clock};
 
@@ -31,14 +31,15 @@ pub async fn adopt(engine: &Arc<Engine>, running: Vec<Adopted>) -> Result<()> {
     let said: Vec<(String, Farewell)> = engine.db.all(FAREWELL.0)?;
     let stopped = said.iter().any(|(_, farewell)| farewell.stopped);
     engine.db.remove(FAREWELL.0, FAREWELL.1)?;
-    let mut running: HashMap<HexId, Adopted> =
-        running.into_iter().filter(|one| one.exec.is_none()).map(|one| (one.id.clone(), one)).collect();
+    let (execs, running): (Vec<_>, Vec<_>) = running.into_iter().partition(|one| one.exec.is_some());
+    let mut running: HashMap<HexId, Adopted> = running.into_iter().map(|one| (one.id.clone(), one)).collect();
     // Nothing at all of what should run does: the host was down.
     let anew = stopped || running.is_empty();
     for container in engine.containers.all() {
         let adopted = running.remove(&container.id);
         one(engine, &container, adopted, anew).await;
     }
+    exec::adopt(engine, execs)?;
     for unknown in running.into_keys() {
         abandon(engine, unknown);
     }
@@ -189,7 +190,7 @@ fn abandon(engine: &Arc<Engine>, id: HexId) {
     let engine = Arc::clone(engine);
     tokio::spawn(async move {
         eprintln!("casemated: container {}: it runs and is not known: killed", id.short());
-        let kill = Ask::Signal { id: id.clone(), signal: super::signals::KILL, all: true };
+        let kill = Ask::Signal { id: id.clone(), exec: None, signal: super::signals::KILL, all: true };
         engine.broker.done(kill, &[]).await.ok();
         for _ in 0..100 {
             match engine.broker.ask(Ask::Release { id: id.clone() }).await {

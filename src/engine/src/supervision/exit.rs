@@ -46,7 +46,7 @@ pub async fn end(engine: &Arc<Engine>, container: &Arc<Container>, seat: &Arc<Se
     let turn = seat.turn().await;
     let parting = seat.stdio.part();
     seat.end_beside();
-    engine.supervision.execs.forget(&container.id, false);
+    engine.supervision.execs.forget(engine, &container.id, false);
     if let Some(exited) = &told {
         // Before the broker forgets it: from here on, no crash loses it.
         note(engine, container, seat, exited);
