@@ -399,3 +399,36 @@ fn when_all_is_dead_policies_start_again_what_they_should() {
     assert_eq!(world.ok(&["logs", "stopped"]), "up");
     clear(world);
 }
+
+#[test]
+fn the_next_process_finds_its_shim_waiting_and_does_without_when_that_is_killed() {
+    let world = World::start();
+    detach(&world, "co", &[], "exec sleep 1000");
+    let broker = || i32::try_from(world.broker_pid()).expect("a process id");
+    let spare = || {
+        let mut found = Vec::new();
+        eventually("a shim and its runtime wait for the next order", || {
+            found = children(broker(), "casemate-spare");
+            found.len() == 1 && found.iter().all(|spare| children(*spare, "runtime").len() == 1)
+        });
+        found.into_iter().next().expect("one")
+    };
+    let waiting = spare();
+    world.ok(&["exec", "-d", "co", "sleep", "999"]);
+    assert!(children(broker(), "casemate-shim").contains(&waiting), "it was taken");
+    assert_eq!(children(waiting, "sleep").len(), 1, "the process is its own");
+    let next = spare();
+    assert_ne!(next, waiting);
+    kill(next);
+    assert_eq!(world.ok(&["exec", "co", "echo", "one"]), "one");
+    children(spare(), "runtime").into_iter().for_each(kill);
+    assert_eq!(world.ok(&["exec", "co", "echo", "two"]), "two");
+    // It is the broker's: with it, it goes.
+    let last = spare();
+    world.kill_broker();
+    eventually("nobody waits for a broker that is gone", || parent(last).is_none());
+    world.restart_broker();
+    world.wait();
+    assert_eq!(world.ok(&["exec", "co", "echo", "three"]), "three");
+    clear(world);
+}

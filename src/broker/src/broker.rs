@@ -47,6 +47,9 @@ pub struct Broker {
     pub(crate) in_use: Vec<HexId>,
     pub(crate) jobs: BTreeMap<u64, Job>,
     pub(crate) births: BTreeMap<(HexId, Option<HexId>), Birth>,
+    /// A shim that waits for the next order, so that the next start has two programs' starts behind it.
+    pub(crate) spare: Option<(Running, OwnedFd)>,
+    pub(crate) spare_at: Option<Instant>,
     /// Questions that wait for helpers to be done with a container's files, or for a start or a removal to be over.
     pub(crate) parked: Vec<Parked>,
     /// Processes of exec whose end the daemon has heard of by now.
@@ -160,6 +163,8 @@ impl Broker {
             in_use: Vec::new(),
             jobs: BTreeMap::new(),
             births: BTreeMap::new(),
+            spare: None,
+            spare_at: None,
             told: Vec::new(),
             parked: Vec::new(),
             link: None,
@@ -252,7 +257,11 @@ impl Broker {
         let jobs = self.jobs.values().filter_map(|job| job.running.deadline());
         let births = self.births.values().map(|birth| birth.deadline);
         let told = self.told.iter().map(|(when, ..)| *when);
-        jobs.chain(births).chain(told).chain(self.daemon.deadline()).fold(self.save_at, Instant::min)
+        jobs.chain(births)
+            .chain(told)
+            .chain(self.daemon.deadline())
+            .chain(self.spare_at)
+            .fold(self.save_at, Instant::min)
     }
 
     fn pass_time(&mut self) -> Result<()> {
@@ -273,6 +282,9 @@ impl Broker {
         let (due, later) = std::mem::take(&mut self.told).into_iter().partition(|(when, ..)| *when <= now);
         self.told = later;
         self.forget_execs(due);
+        if self.spare_at.take_if(|when| *when <= now).is_some() {
+            self.spare = self.start_shim().inspect_err(say).ok();
+        }
         if self.save_at <= now {
             self.save_at = now + SAVE;
             if let Some(log) = self.audit.unsaved() {

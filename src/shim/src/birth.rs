@@ -107,21 +107,20 @@ fn spawn(
     let [program, args @ .., id] = order.runtime.as_slice() else {
         return Err(Error::new(what, "the order names none"));
     };
-    let standby = standby.filter(|standby| standby.is(program));
     let mut line = args.to_vec();
-    if standby.is_none() {
-        line.extend(["--pid-file".to_owned(), seen_by_others(dir, PID_FILE)]);
-    }
     if has_terminal {
         line.extend(["--console-socket".to_owned(), seen_by_others(dir, Console::NAME)]);
     }
-    line.push(id.clone());
     // Dropping what is theirs closes the process's ends here: their closing there must be the last.
     let (theirs, ours) = pipes(order.streams.stdin && !has_terminal)?;
-    if let Some(standby) = standby {
-        let (child, teller) = standby.tell(&line, &theirs)?;
-        return Ok((child, Some(teller), ours));
+    if let Some(standby) = standby.filter(|standby| standby.is(program)) {
+        let line: Vec<String> = line.iter().chain([id]).cloned().collect();
+        // One that was killed meanwhile is done without.
+        if let Ok((child, teller)) = standby.tell(&line, &theirs) {
+            return Ok((child, Some(teller), ours));
+        }
     }
+    line.extend(["--pid-file".to_owned(), seen_by_others(dir, PID_FILE), id.clone()]);
     let mut command = Command::new(program);
     command.args(line).stdin(theirs.input).stdout(theirs.output).stderr(theirs.error);
     let child = command.spawn().map_err(|error| Error::io(format!("{what} {program}"), &error))?;
