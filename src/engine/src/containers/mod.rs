@@ -42,6 +42,7 @@ pub use host_config::{
 };
 pub use inspect::{Size, inspect, size};
 pub use list::{FILTERS, ListAsked, chosen, list};
+pub use log::details as log_details;
 pub use mount_point::{MountPoint, PointKind};
 pub(crate) use mounts::{tmpfs_options, volume_name};
 pub use names::random;

@@ -195,7 +195,7 @@ fn shown(asked: Asked) -> String {
         folder.append(&bytes);
     }
     let (mut files, mut out) = (Files::open(&folder.0, &asked).expect("opened"), Vec::new());
-    let mut render = Render::new(&asked);
+    let mut render = Render::new(&asked, String::new());
     while !files.read(&mut |entry| render.add(entry, &mut out)).expect("read") {}
     String::from_utf8(out).expect("text")
 }
@@ -210,7 +210,7 @@ fn a_clock_that_was_set_back_hides_nothing() {
     let base = 1_767_225_600_000_000_000;
     let shown = |asked: Asked| {
         let (mut files, mut out) = (Files::open(&folder.0, &asked).expect("opened"), Vec::new());
-        let mut render = Render::new(&asked);
+        let mut render = Render::new(&asked, String::new());
         while !files.read(&mut |entry| render.add(entry, &mut out)).expect("read") {}
         String::from_utf8(out).expect("text")
     };

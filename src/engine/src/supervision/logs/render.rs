@@ -9,14 +9,16 @@ use crate::supervision::stdio::{Stream, frame};
 #[derive(Debug, Clone)]
 pub struct Render {
     asked: Asked,
+    /// What each line begins with, after its time.
+    details: String,
     /// The last piece of the standard output, and of the standard error, did not end its line.
     within: (bool, bool),
 }
 
 impl Render {
     /// From the beginning.
-    pub fn new(asked: &Asked) -> Self {
-        Self { asked: *asked, within: (false, false) }
+    pub fn new(asked: &Asked, details: String) -> Self {
+        Self { asked: *asked, details, within: (false, false) }
     }
 
     /// Shows an entry. What follows one that is too new may be older: the clock may have been set back.
@@ -35,7 +37,7 @@ impl Render {
         }
         // A long line that was kept in pieces is one line again.
         let stamp = if asked.timestamps && !continues { clock::rfc3339(at) + " " } else { String::new() };
-        let details = if asked.details && !continues { " " } else { "" };
+        let details = if continues { "" } else { &self.details };
         let parts = [stamp.as_bytes(), details.as_bytes(), entry.text.as_bytes()];
         if asked.framed {
             out.extend_from_slice(&frame(entry.stream, parts.iter().map(|part| part.len()).sum()));
