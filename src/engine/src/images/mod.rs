@@ -190,6 +190,13 @@ fn register(engine: &Engine, mut record: Record) -> Result<Arc<Image>> {
     if let Some(known) = shelf.image(&record.tenant, &record.id) {
         record.tagged = known.record.tagged;
         record.parent = record.parent.or_else(|| known.record.parent.clone());
+        // What a registry knows by its digest stays so, though the same image comes in an archive.
+        let there =
+            |packed: &Packed| engine.images.blobs.find(&packed.digest).is_ok_and(|file| file.is_some());
+        if record.manifest.is_none() && known.record.packed.iter().all(there) {
+            record.manifest.clone_from(&known.record.manifest);
+            record.packed.clone_from(&known.record.packed);
+        }
         // Its id is what was signed: it is the same image, wherever it comes from this time.
         for verified in &known.record.verified {
             record.verify(verified.clone());
@@ -210,11 +217,13 @@ fn size(engine: &Engine, layers: &[HexId]) -> u64 {
 fn name(engine: &Engine, image: &Image, reference: &Reference) -> Result<()> {
     let tenant = &image.record.tenant;
     let document = Name { tenant: tenant.clone(), name: reference.to_string(), image: image.id.clone() };
-    let mut tagged = image.clone();
+    let mut shelf = engine.images.shelf();
+    // As it is by now: whoever names it may have found it before a push packed it, or a pull found its signature.
+    let now = shelf.image(tenant, &image.id).map(|now| Image::clone(now));
+    let mut tagged = now.ok_or_else(|| Failure::not_found(format!("No such image: {}", image.name())))?;
     if reference.tag.is_some() {
         tagged.record.tagged = clock::now();
     }
-    let mut shelf = engine.images.shelf();
     engine.db.write(|batch| {
         batch.put(NAME, &name_key(tenant, reference), &document)?;
         batch.put(IMAGE, &image_key(tenant, &image.id), &tagged.record)

@@ -109,11 +109,13 @@ pub fn manifest(engine: &Engine, image: &Image) -> Result<(Manifest, Vec<u8>)> {
         Some(digest) => engine.images.blobs.read(digest, LARGEST)?,
         None => {
             let bytes = packing::manifest(engine, image)?;
-            let mut record = image.record.clone();
-            record.manifest = Some(engine.images.blobs.put(&bytes)?);
+            let digest = engine.images.blobs.put(&bytes)?;
             let mut shelf = engine.images.shelf();
-            engine.db.put(super::IMAGE, &image_key(&record.tenant, &record.id), &record)?;
-            shelf.put(Image { record, ..image.clone() });
+            let now = shelf.image(&image.record.tenant, &image.id).map(|now| Image::clone(now));
+            let mut now = now.unwrap_or_else(|| image.clone());
+            now.record.manifest = Some(digest);
+            engine.db.put(super::IMAGE, &image_key(&now.record.tenant, &now.id), &now.record)?;
+            shelf.put(now);
             bytes
         }
     };
