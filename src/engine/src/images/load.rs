@@ -100,12 +100,16 @@ pub async fn load(
     Ok(())
 }
 
-/// The images that an archive has, by what it says of itself. Its files become drafts, and go again.
+/// The images that an archive has, however it is packed, by what it says of itself. Its files become drafts, and go again.
 ///
 /// # Errors
 /// The archive is refused.
-pub fn contents(blobs: &Blobs, archive: impl Read, platform: &Platform) -> Result<Vec<Entry>> {
-    read(blobs, archive)?.entries(platform)
+pub fn contents(
+    blobs: &Blobs,
+    archive: impl Read + Send + 'static,
+    platform: &Platform,
+) -> Result<Vec<Entry>> {
+    read(blobs, plain(archive)?)?.entries(platform)
 }
 
 /// Takes an archive apart. The crate's own reading of long names and extended headers is left out: it takes them into

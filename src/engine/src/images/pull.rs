@@ -17,7 +17,7 @@ use super::record::{Packed, Record};
 use super::reference::Reference;
 use super::registry::{Credentials, Found, Registry};
 use super::{blobs::sha256, collect, layers, name, packing, register, signature};
-use crate::{Caller, Engine, Failure, Result};
+use crate::{Caller, Engine, Failure, Kind, Result};
 
 /// Layers of one image that come at the same time.
 const AT_ONCE: usize = 3;
@@ -45,6 +45,27 @@ pub async fn pull(engine: &Arc<Engine>, caller: &Caller, wish: Pull, progress: &
     let credentials = wish.credentials.clone();
     let registry = Registry::connect(&engine.settings, &wish.reference, credentials, false, limits).await;
     let registry = registry.map_err(of_pull)?;
+    let pulled = from(engine, caller, &registry, &wish, progress).await;
+    let lacks =
+        |failure: &Failure| matches!(failure.kind, Kind::NotFound | Kind::Unauthorized | Kind::Forbidden);
+    if !registry.is_mirror || !pulled.as_ref().is_err_and(lacks) {
+        return pulled;
+    }
+    // What a mirror does not have, or not with its signature, the registry itself may.
+    let credentials = wish.credentials.clone();
+    let origin = Registry::connect_to_origin(&engine.settings, &wish.reference, credentials, limits).await;
+    from(engine, caller, &origin.map_err(of_pull)?, &wish, progress).await
+}
+
+/// Pulls all that is wanted from there.
+async fn from(
+    engine: &Arc<Engine>,
+    caller: &Caller,
+    registry: &Registry,
+    wish: &Pull,
+    progress: &Progress,
+) -> Result<()> {
+    let of_pull = |trouble: super::registry::Trouble| trouble.of_pull(&wish.reference.clone().or_latest());
     let references = if wish.all_tags {
         let tags = registry.tags().await.map_err(of_pull)?;
         tags.iter().map(|tag| wish.reference.clone().with_tag(tag)).collect::<Result<Vec<_>>>()?
@@ -53,7 +74,7 @@ pub async fn pull(engine: &Arc<Engine>, caller: &Caller, wish: Pull, progress: &
     };
     let mut newer = false;
     for reference in &references {
-        newer |= one(engine, caller, &registry, reference, wish.platform.as_ref(), progress).await?;
+        newer |= one(engine, caller, registry, reference, wish.platform.as_ref(), progress).await?;
     }
     let shown = match &references[..] {
         [only] => only.familiar(),

@@ -108,7 +108,7 @@ pub fn enforce(engine: &Engine, image: &Image, asked: &str) -> Result<()> {
     };
     // What is asked for by its id goes by any of its names, and an image without one by what is said of all.
     let own = match Named::parse(asked) {
-        Ok(Named::Reference(reference)) if !is_prefix(asked) => vec![reference],
+        Ok(Named::Reference(reference)) if !is_prefix(asked) => vec![reference.or_latest()],
         _ => engine.images.names(&image.record.tenant, &image.id),
     };
     match own.is_empty() {

@@ -1,18 +1,20 @@
 //! Archives as they come from clients: pieces of a body as a reader, and what is packed in them unpacked.
 
+mod frames;
+
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, Write};
 
 use bytes::{Buf, Bytes};
 use tokio::sync::mpsc;
 
-use crate::{Failure, Result};
+use crate::Result;
 
 /// Pieces on their way to a reader in another thread.
 const WAITING: usize = 16;
 
-/// What xz may hold in memory, in bytes: more than its strongest preset asks for.
-const WINDOW: u32 = 96 << 20;
+/// What xz or zstd may hold in memory, in bytes: more than their strongest presets ask for.
+const WINDOW: u32 = 128 << 20;
 /// What begins like this is packed like that.
 const GZIP: &[u8] = &[0x1f, 0x8b];
 const BZIP2: &[u8] = b"BZh";
@@ -22,7 +24,7 @@ const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 /// Looks at how an archive is packed, and unpacks it as it is read.
 ///
 /// # Errors
-/// It is packed in something that we do not unpack.
+/// Its beginning cannot be read.
 pub fn plain(from: impl Read + Send + 'static) -> Result<Box<dyn Read + Send>> {
     let mut from = BufReader::with_capacity(256 << 10, from);
     let head = head(&mut from)?;
@@ -37,8 +39,7 @@ pub fn plain(from: impl Read + Send + 'static) -> Result<Box<dyn Read + Send>> {
         return Ok(Box::new(lzma_rust2::XzReader::new_mem_limit(from, true, WINDOW >> 10)));
     }
     if head.starts_with(ZSTD) {
-        let message = "archive: it is packed with zstd: pack it with gzip, bzip2 or xz, or not at all";
-        return Err(Failure::unsupported(message));
+        return Ok(Box::new(frames::Frames::new(from)));
     }
     Ok(Box::new(from))
 }
@@ -130,9 +131,6 @@ mod tests {
         for text in [&b""[..], b"h", b"hello, and more than the head of it"] {
             assert_eq!(unpacked(text).expect("plain"), text);
         }
-        assert!(
-            unpacked(&[0x28, 0xb5, 0x2f, 0xfd, 0]).expect_err("zstd").message.contains("packed with zstd")
-        );
         assert!(unpacked(&[0x1f, 0x8b, 0, 0]).is_err());
         assert!(unpacked(&[0xfd, b'7', b'z', b'X', b'Z', 0, 0, 0]).is_err());
     }
