@@ -176,10 +176,11 @@ pub async fn reconcile(engine: &Arc<Engine>) -> Result<()> {
         let turn = supervision::hold(engine, &container).await;
         // Its end may have removed it meanwhile.
         let known = engine.containers.by_id(&container.id).is_some();
-        if known && container.state().status == Status::Removing {
-            if let Err(failure) = finish(engine, &container, true, Status::Removing).await {
-                eprintln!("casemated: container {}: its removal: {failure}", container.id.short());
-            }
+        if known
+            && container.state().status == Status::Removing
+            && let Err(failure) = finish(engine, &container, true, Status::Removing).await
+        {
+            eprintln!("casemated: container {}: its removal: {failure}", container.id.short());
         }
         drop(turn);
     }
