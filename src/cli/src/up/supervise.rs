@@ -73,6 +73,7 @@ pub fn in_foreground(
 
 fn run(place: &Place, libexec: &Path, args: &UpArgs) -> Result<ExitCode> {
     let lock = Lock::take(&place.run)?;
+    end_orphan(place)?;
     let failed = |error: std::io::Error| Error::io("wait for signals", &error);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let ended = runtime.block_on(async {
@@ -87,6 +88,20 @@ fn run(place: &Place, libexec: &Path, args: &UpArgs) -> Result<ExitCode> {
     });
     drop(lock);
     ended.map(|()| ExitCode::SUCCESS)
+}
+
+/// Ends the broker of a supervisor that was killed: it would hold the data root, and nobody would start it again.
+/// Containers do not mind.
+fn end_orphan(place: &Place) -> Result<()> {
+    let patience = Instant::now() + WELL;
+    while let Some(broker) = lock::broker(&place.run)? {
+        if Instant::now() > patience {
+            return Err(Error::new("casemate-broker", format!("process {broker} does not end")));
+        }
+        lock::tell(broker, rustix::process::Signal::KILL)?;
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
 }
 
 /// What may happen meanwhile.
