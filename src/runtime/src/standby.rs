@@ -49,12 +49,14 @@ pub fn arguments() -> Result<Option<Vec<OsString>>> {
     }
 }
 
-/// Tells whoever had this process stand by that the program runs.
+/// Tells whoever had this process stand by that the program runs, and ends: that is waited for, too, and what is still in
+/// memory need not be taken apart before.
 pub fn tell(pid: i32) {
     let Some(asker) = ASKER.get() else { return };
     if let Err(errno) = send(asker, pid.to_string().as_bytes(), SendFlags::NOSIGNAL) {
         crate::log::warn(format_args!("nobody hears that process {pid} runs: {errno}"));
     }
+    std::process::exit(0);
 }
 
 /// Reads a command line that nobody gave: the pages of the program that are for that are here when one comes.
