@@ -31,6 +31,10 @@ fn privileged_is_as_much_as_the_policy_admits() {
     world.stop();
 }
 
+fn inside(world: &World, words: &[&str]) -> String {
+    world.ok(&[&["run", "--rm", "--net", "none"], words].concat())
+}
+
 #[test]
 fn joined_ipc_shares_everything_but_dev_shm_and_says_so() {
     let world = World::start();
@@ -61,6 +65,11 @@ fn joined_ipc_shares_everything_but_dev_shm_and_says_so() {
     assert!(output.stderr().contains(words), "{}", output.stderr());
     assert_eq!(world.docker([&joined[..], &["ls", "/dev/shm"]].concat()).run().ok().text(), "");
     world.ok(&["rm", "-f", "donor"]);
+    // What the documentation offers instead.
+    let with = |script: &str| inside(&world, &["-v", "shm:/dev/shm", "busybox", "sh", "-c", script]);
+    with("echo shared > /dev/shm/note");
+    assert_eq!(with("cat /dev/shm/note"), "shared");
+    world.ok(&["volume", "rm", "shm"]);
     world.stop();
 }
 
