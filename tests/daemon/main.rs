@@ -9,6 +9,7 @@ mod crashes;
 mod create;
 mod crowd;
 mod dice;
+mod down;
 mod exec;
 mod explain;
 mod files;
