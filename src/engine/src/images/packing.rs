@@ -128,7 +128,7 @@ async fn one(engine: &Arc<Engine>, tenant: &Tenant, diff: &HexId, from: &Packed)
         file.rewind()?;
         let mut packer = flate2::write::GzEncoder::new(into, flate2::Compression::new(LEVEL));
         pour(&mut file, &mut packer)?;
-        Ok(packer.finish()?.keep(None)?)
+        packer.finish()?.keep(None)
     });
     let (digest, size) = kept.await?;
     let mut leftover = Leftover::new(engine);
