@@ -146,5 +146,5 @@ impl Broker {
 /// A place whose owner cannot be read any more can be removed, and nothing else: no tenant is called so.
 fn unreadable() -> Option<Made> {
     let tenant: Tenant = "0-unreadable".parse().ok()?;
-    Some(Made { tenant, layers: Vec::new() })
+    Some(Made { tenant, layers: Vec::new(), quota: None })
 }

@@ -2,6 +2,7 @@
 //! running one. It is judged by how it ends; what it says goes to the daemon, by a pipe that we do not read.
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -120,13 +121,13 @@ impl Broker {
                 shown.uses.extend(list);
             }
             View::Changes { id, layers } => {
-                let place = self.made_with(&id, &layers)?;
+                let (place, _) = self.made_with(&id, &layers)?;
                 shown.overlay(self.lowers(&layers), None);
                 shown.bind("/changes", place.join("fs"), false);
                 shown.container = Some((id, false));
             }
             View::Container { id, root: Root { layers, .. }, mounts } => {
-                let place = self.made_with(&id, &layers)?;
+                let (place, quota) = self.made_with(&id, &layers)?;
                 // Places to mount on are made in the container's own layer, as its start would.
                 let copied = |destination: &str| matches!(task, Task::CopyUp { path } if path == destination);
                 let writable = writes(task) || mounts.iter().any(|mount| !copied(&mount.destination));
@@ -134,7 +135,7 @@ impl Broker {
                 if !writable {
                     lowers.insert(0, place.join("fs"));
                 }
-                shown.overlay(lowers, writable.then_some(place));
+                shown.overlay(lowers, writable.then_some((place, quota)));
                 for mount in mounts {
                     let MountKind::Volume { volume, subpath } = mount.kind else {
                         return Err(refuse(RefusalKind::Invalid, "mounts: only volumes are seen"));
@@ -174,14 +175,14 @@ impl Broker {
         }
     }
 
-    fn made_with(&self, id: &HexId, layers: &[HexId]) -> Result<std::path::PathBuf, Refusal> {
+    pub(crate) fn made_with(&self, id: &HexId, layers: &[HexId]) -> Result<(PathBuf, Option<u64>), Refusal> {
         let unknown =
             || refuse(RefusalKind::NotFound, format!("container {}: it has no place here", id.short()));
         let container = self.containers.get(id).ok_or_else(unknown)?;
         if container.made.layers != layers {
             return Err(refuse(RefusalKind::Invalid, "layers are not those that it was made with"));
         }
-        Ok(self.places.stored("containers", id))
+        Ok((self.places.stored("containers", id), container.made.quota))
     }
 
     /// Starts a helper in a container of its own.
@@ -310,12 +311,12 @@ impl Shown {
         Self { program, store: StoreDocument::new(Vec::new()), uses, container: None }
     }
 
-    fn bind(&mut self, destination: &str, source: std::path::PathBuf, writable: bool) {
+    fn bind(&mut self, destination: &str, source: PathBuf, writable: bool) {
         self.program.binds.push((destination.to_owned(), source, writable));
         self.store.bind(destination);
     }
 
-    fn overlay(&mut self, lowers: Vec<std::path::PathBuf>, own: Option<std::path::PathBuf>) {
+    fn overlay(&mut self, lowers: Vec<PathBuf>, own: Option<(PathBuf, Option<u64>)>) {
         // No layers at all: the mount point is as empty.
         if !lowers.is_empty() {
             self.program.overlays.push(("/view".to_owned(), own.is_some()));

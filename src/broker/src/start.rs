@@ -233,7 +233,7 @@ impl Broker {
         let mut store = StoreDocument::new(written.binds);
         let ours = &self.places;
         store.hide([ours.data.clone(), ours.config.clone(), "/run/casemate".into()]);
-        store.overlay("/", self.lowers(&asked.root.layers), Some(self.places.stored("containers", id)));
+        store.overlay("/", self.lowers(&asked.root.layers), Some(self.made_with(id, &asked.root.layers)?));
         self.write_bundle(bundle, &written.spec, &store).map_err(refused)?;
         let mut runtime = self.runtime_words();
         let document = self.places.bundle(bundle).join("store.json");

@@ -86,15 +86,11 @@ impl Broker {
             let text = format!("container {}: it is there already", id.short());
             return Err(refuse(RefusalKind::Conflict, text));
         }
-        if quota.is_some() {
-            let text = "disk quotas: this host's store has none";
-            return Err(refuse(RefusalKind::Unsupported, text));
-        }
         if let Some(missing) = layers.iter().find(|layer| !tree::exists(&self.places.layers, layer.as_str()))
         {
             return Err(refuse(RefusalKind::NotFound, format!("layer {}: there is none", missing.short())));
         }
-        let made = Made { tenant, layers };
+        let made = Made { tenant, layers, quota };
         self.lay_out(id, &made).map_err(refused)?;
         self.tenants.insert(made.tenant.to_string());
         self.containers.insert(id.clone(), Container::new(made));

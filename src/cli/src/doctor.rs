@@ -63,6 +63,7 @@ pub fn run(args: &DoctorArgs, data_root: &Path) -> Result<ExitCode> {
         groups(),
         swap(),
         store(data_root),
+        quotas(data_root),
         root(),
     ];
     findings.extend(certificates(data_root));
@@ -202,6 +203,24 @@ fn certificates(data_root: &Path) -> Vec<Finding> {
         say("server certificate", end);
     }
     findings
+}
+
+/// Whether the file system that the data root is on was mounted with quotas for projects.
+fn quotas(data_root: &Path) -> Finding {
+    let place = data_root.ancestors().find(|place| place.exists()).unwrap_or(Path::new("/"));
+    let place = fs::canonicalize(place).unwrap_or_else(|_| place.to_owned());
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    // Of two at one place, the later one is seen.
+    let found = fields.filter(|mount| mount.get(1).is_some_and(|at| place.starts_with(at)));
+    let mount =
+        found.enumerate().max_by_key(|(order, mount)| (mount.get(1).map_or(0, |at| at.len()), *order));
+    let options = mount.and_then(|(_, mount)| mount.get(3).copied()).unwrap_or_default();
+    let has = options.split(',').any(|option| matches!(option, "prjquota" | "pquota"));
+    let grade = if has { Grade::Good } else { Grade::Weaker };
+    let found = if has { "of projects" } else { "none: docker run --storage-opt size= is refused" };
+    Finding::new("disk quotas", grade, found)
+        .remedy("mount the data root's file system with prjquota; ext4 needs tune2fs -O project,quota -Q prjquota before")
 }
 
 fn root() -> Finding {

@@ -11,6 +11,7 @@ mod outside;
 mod overlay;
 mod overlay_by_path;
 mod pin;
+mod quota;
 mod terminal;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};

@@ -140,6 +140,9 @@ pub(super) fn make_work(upper: &Upper, owner: Option<u32>) -> Result<()> {
     let failed = |errno: Errno| Error::os("make a work directory", errno.raw_os_error());
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let base = rustix::fs::open(&upper.base, flags, Mode::empty()).map_err(failed)?;
+    if let Some(bytes) = upper.quota {
+        super::quota::limit(base.as_fd(), upper, bytes)?;
+    }
     let work = Path::new(OsStr::from_bytes(upper.work.to_bytes()));
     let (Some(parent), Some(name)) = (work.parent(), work.file_name()) else {
         return Err(failed(Errno::INVAL));

@@ -163,7 +163,7 @@ mod tests {
     fn options_are_what_the_kernel_parses() {
         let layers = Layers {
             lowers: vec![c"/a:b".into(), c"/c,d".into()],
-            upper: Some(Upper { base: c"/u".into(), upper: c"x,y".into(), work: c"w".into() }),
+            upper: Some(Upper { base: c"/u".into(), upper: c"x,y".into(), work: c"w".into(), quota: None }),
             options: vec![(c"index".into(), Some(c"off".into())), (c"volatile".into(), None)],
             owner: None,
         };

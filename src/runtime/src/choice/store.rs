@@ -67,6 +67,7 @@ struct Overlay {
 struct Writable {
     fs: String,
     work: String,
+    quota: Option<u64>,
 }
 
 impl StoreDocument {
@@ -225,7 +226,7 @@ impl Writable {
         if base != beside || fs == work || base.is_empty() {
             return Err(Error::new("upper", "fs and work are not two entries of one directory"));
         }
-        Ok(Upper { base: c_path(base)?, upper: c_text(fs)?, work: c_text(work)? })
+        Ok(Upper { base: c_path(base)?, upper: c_text(fs)?, work: c_text(work)?, quota: self.quota })
     }
 }
 

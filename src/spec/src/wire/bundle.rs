@@ -28,6 +28,7 @@ struct Overlay {
 struct Upper {
     fs: PathBuf,
     work: PathBuf,
+    quota: Option<u64>,
 }
 
 impl StoreDocument {
@@ -46,9 +47,11 @@ impl StoreDocument {
         self.binds.push(destination.to_owned());
     }
 
-    /// With an overlay of these layers, the uppermost first, beneath a container's own where it may be written.
-    pub fn overlay(&mut self, destination: &str, lowers: Vec<PathBuf>, own: Option<PathBuf>) {
-        let upper = own.map(|place| Upper { fs: place.join("fs"), work: place.join("work") });
+    /// With an overlay of these layers, the uppermost first, beneath a container's own where it may be written: its place,
+    /// and how many bytes may be in it.
+    pub fn overlay(&mut self, destination: &str, lowers: Vec<PathBuf>, own: Option<(PathBuf, Option<u64>)>) {
+        let upper =
+            own.map(|(place, quota)| Upper { fs: place.join("fs"), work: place.join("work"), quota });
         self.overlays.insert(destination.to_owned(), Overlay { lowers, upper });
     }
 }
