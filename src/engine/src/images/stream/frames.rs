@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn what_is_cut_off_is_no_end() {
-        let whole = packed(&[7; 300_000].map(|byte: u8| byte));
+        let whole = packed(&vec![7; 300_000]);
         for length in 1..whole.len() {
             assert!(read(&whole[..length]).is_err(), "{length} of {}", whole.len());
         }
