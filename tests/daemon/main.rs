@@ -21,6 +21,7 @@ mod logs;
 mod registry;
 mod restart;
 mod roles;
+mod rootless;
 mod run;
 mod sdk;
 mod streams;

@@ -49,7 +49,7 @@ pub fn of(arguments: &Arguments, places: &Places) -> Result<Host> {
         policy,
         // Project ids are set by an ioctl(2) for which there is no safe call: quotas are refused, not forgotten.
         quotas: false,
-        rootless: false,
+        rootless: places.rootless,
         space: space(places),
         filesystem: filesystem.to_owned(),
         data_root: places.data.display().to_string(),

@@ -12,4 +12,5 @@ mod world;
 pub use alone::Alone;
 pub use client::{Client, Reply, read_reply};
 pub use pki::{Authority, Certificate, Shape};
+pub use programs::libexec;
 pub use world::{ADMIN, IMAGE, World};

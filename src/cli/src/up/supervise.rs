@@ -143,7 +143,7 @@ async fn watch(broker: &mut std::process::Child, signals: &mut Signals) -> Resul
 fn start(place: &Place, libexec: &Path, args: &UpArgs) -> Result<std::process::Child> {
     let mut command = Command::new(libexec.join("casemate-broker"));
     command.arg("--data-root").arg(&place.data).arg("--config").arg(&place.etc);
-    command.arg("--libexec").arg(libexec);
+    command.arg("--libexec").arg(libexec).arg("--run-dir").arg(crate::rootless::run_dir()?);
     for address in &args.listen {
         command.arg("--listen").arg(address.to_string());
     }
