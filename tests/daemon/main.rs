@@ -26,6 +26,7 @@ mod pulls;
 mod registry;
 mod restart;
 mod roles;
+mod rootless;
 mod run;
 mod sdk;
 mod signed;

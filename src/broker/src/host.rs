@@ -49,7 +49,7 @@ pub fn of(arguments: &Arguments, places: &Places) -> Result<Host> {
         policies: choosable(places, &policy, settings.selectable),
         policy,
         quotas: casemate_core::sys::quota::is_enforced(places.store.as_fd()),
-        rootless: false,
+        rootless: places.rootless,
         space: space(places),
         filesystem: filesystem.to_owned(),
         data_root: places.data.display().to_string(),

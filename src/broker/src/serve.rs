@@ -214,6 +214,9 @@ impl Broker {
         tenant: &Tenant,
         limits: &Limits,
     ) -> Result<Option<(Answer, Vec<OwnedFd>)>, Refusal> {
+        if self.host.rootless {
+            return Err(refuse(RefusalKind::Unsupported, "quotas of a tenant need control groups, and root"));
+        }
         // A thousandth of a processor is a hundred microseconds of the usual period.
         let cpu = limits.cpu.map(|cpu| json!({ "quota": cpu.saturating_mul(100), "period": 100_000 }));
         let memory = limits.memory.map(|bytes| json!({ "limit": bytes, "swap": bytes }));

@@ -232,7 +232,7 @@ impl Broker {
             asked.to_config(&places).map_err(|error| refuse(RefusalKind::Invalid, error.to_string()))?;
         let mut store = StoreDocument::new(written.binds);
         let ours = &self.places;
-        store.hide([ours.data.clone(), ours.config.clone(), "/run/casemate".into()]);
+        store.hide([ours.data.clone(), ours.config.clone(), self.arguments.run.clone()]);
         store.overlay("/", self.lowers(&asked.root.layers), Some(self.made_with(id, &asked.root.layers)?));
         self.write_bundle(bundle, &written.spec, &store).map_err(refused)?;
         let mut runtime = self.runtime_words();

@@ -17,7 +17,7 @@ use crate::verbs::{ContainerVerb, ExecArgs, ImageVerb, RunArgs, SystemVerb};
 pub struct Program {
     /// Everything that lasts: layers, volumes, certificates, metadata. Clients ask the daemon that DOCKER_HOST names, or
     /// else this one's
-    #[arg(long, global = true, value_name = "DIR", default_value = "/var/lib/casemate")]
+    #[arg(long, global = true, value_name = "DIR", default_value_os_t = crate::rootless::data_root())]
     pub data_root: PathBuf,
     /// What to do.
     #[command(subcommand)]
@@ -34,6 +34,12 @@ pub enum Command {
     /// Keep a broker running: what `up` leaves behind
     #[command(hide = true)]
     Supervise(UpArgs),
+    /// Write the id maps of a user's namespace
+    #[command(hide = true)]
+    MapIds {
+        /// Whose namespace
+        pid: u32,
+    },
     /// Certificates of the server and of clients
     #[command(subcommand)]
     Pki(PkiVerb),
@@ -137,6 +143,13 @@ pub enum PkiVerb {
 /// The definition, for man pages and completions.
 pub fn command() -> clap::Command {
     Program::command()
+}
+
+impl PkiVerb {
+    /// Whether it makes files, some of which are the daemon's.
+    pub fn writes(&self) -> bool {
+        !matches!(self, Self::List)
+    }
 }
 
 /// Reads the command line.

@@ -14,6 +14,7 @@ mod doctor;
 mod pki;
 mod place;
 mod policy;
+mod rootless;
 mod top;
 mod up;
 mod verbs;
@@ -45,7 +46,13 @@ pub fn main() -> ExitCode {
 
 fn run(program: Program) -> Result<ExitCode> {
     let client = || Client::from_environment(&program.data_root);
+    match &program.command {
+        Command::Up(_) | Command::Supervise(_) => rootless::enter()?,
+        Command::Pki(verb) if verb.writes() => rootless::enter()?,
+        _ => {}
+    }
     match program.command {
+        Command::MapIds { pid } => rootless::map_ids(pid).map(|()| ExitCode::SUCCESS),
         Command::Up(args) => up::up(&args, &program.data_root),
         Command::Down(args) => up::down(&args, &program.data_root),
         Command::Supervise(args) => up::supervise(&args, &program.data_root),

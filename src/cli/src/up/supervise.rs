@@ -168,7 +168,7 @@ async fn watch(place: &Place, broker: &mut std::process::Child, signals: &mut Si
 fn start(place: &Place, libexec: &Path, args: &UpArgs) -> Result<std::process::Child> {
     let mut command = Command::new(libexec.join("casemate-broker"));
     command.arg("--data-root").arg(&place.data).arg("--config").arg(&place.etc);
-    command.arg("--libexec").arg(libexec);
+    command.arg("--libexec").arg(libexec).arg("--run-dir").arg(crate::rootless::run_dir()?);
     for address in &args.listen {
         command.arg("--listen").arg(address.to_string());
     }

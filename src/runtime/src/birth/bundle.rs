@@ -13,6 +13,7 @@ use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Spec};
 
 use crate::choice::{self, Chosen, StoreDocument, Tried};
 use crate::cli::Global;
+use crate::ids::Range;
 use crate::log;
 use crate::store::Record;
 
@@ -156,6 +157,7 @@ pub fn facts(
     let mut facts = choice::facts(global, super::outside::host(global, config), config, bundle, root);
     if let Some(store) = store {
         facts.store = store.of(config, &facts)?;
+        facts.store_range = global.is_confined();
     }
     Ok(facts)
 }
@@ -165,6 +167,7 @@ pub fn facts_again(global: &Global, config: &Config, record: &Record) -> HostFac
     let host = super::outside::host(global, config);
     let mut facts = choice::facts(global, host, config, &record.bundle, None);
     facts.no_range = record.ids.is_none().then(|| "it was created without".to_owned());
+    facts.store_range = record.ids.as_ref().is_some_and(Range::is_shared);
     facts.store = record.store.clone().unwrap_or_default();
     facts
 }

@@ -78,12 +78,16 @@ impl StoreDocument {
     pub fn load(global: &Global) -> Result<Option<Self>> {
         let Some(path) = &global.store else { return Ok(None) };
         let file = path.display().to_string();
-        if global.is_confined() {
-            return Err(Error::new("--store", "only root of the host can mount what a store holds"));
+        if !rustix::process::geteuid().is_root() {
+            return Err(Error::new("--store", "only root, of the host or of a user namespace, can mount it"));
         }
         let text = trusted::read(path, Place::Named)?
             .ok_or_else(|| Error::new(file.as_str(), "no such file or directory"))?;
-        parse(&text, file.clone()).map(Some).map_err(|error| error.within(file))
+        let store = parse(&text, file.clone()).map_err(|error| error.within(file))?;
+        if global.is_confined() {
+            mapped(store.ids)?;
+        }
+        Ok(Some(store))
     }
 
     /// What of `config` it gives; `facts` say where links lead.
@@ -123,6 +127,31 @@ impl StoreDocument {
         }
         Ok(true)
     }
+}
+
+/// In a user namespace the files of a store have the ids that were mapped for them, and so have its containers: mounts
+/// of the host's filesystems take no id-map there (mount_setattr(2)).
+fn mapped(first: u32) -> Result<()> {
+    for file in ["/proc/self/uid_map", "/proc/self/gid_map"] {
+        let map = std::fs::read_to_string(file).map_err(|error| Error::io(file, &error))?;
+        if !map.lines().any(|line| holds(line, first)) {
+            let why = format!("this user namespace does not map the {IDS} ids from {first} on");
+            return Err(
+                Error::new("--store", why).hint("casemate up maps those of /etc/subuid and /etc/subgid")
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Whether a line of user_namespaces(7) holds the whole range.
+fn holds(line: &str, first: u32) -> bool {
+    let mut numbers = line.split_ascii_whitespace().map(str::parse::<u32>);
+    let (Some(Ok(inside)), Some(Ok(_)), Some(Ok(count))) = (numbers.next(), numbers.next(), numbers.next())
+    else {
+        return false;
+    };
+    first.checked_sub(inside).and_then(|skipped| count.checked_sub(skipped)).is_some_and(|left| left >= IDS)
 }
 
 /// The one mount at a place: of two, one could be the asker's, and would be taken for the store's.

@@ -67,7 +67,7 @@ pub struct Program {
     pub capabilities: &'static [&'static str],
     /// Whether it has a network of its own, with nothing in it.
     pub alone: bool,
-    /// The control group.
+    /// The control group; where it is empty, the runtime's choice.
     pub cgroup: String,
     /// Destination, source, and whether it may be written.
     pub binds: Vec<(String, PathBuf, bool)>,
@@ -109,7 +109,7 @@ impl Program {
             "mounts": mounts,
             "linux": {
                 "namespaces": own.map(|kind| json!({ "type": kind })).collect::<Vec<_>>(),
-                "cgroupsPath": self.cgroup,
+                "cgroupsPath": (!self.cgroup.is_empty()).then_some(&self.cgroup),
                 "resources": { "devices": [{ "allow": false, "access": "rwm" }] },
             },
         })
