@@ -26,7 +26,7 @@ fn size_is_the_kernels(_: &Host) {
         docker(&["info", "--format", "{{json .DriverStatus}}"]).contains("[\"Project quotas\",\"true\"]")
     );
     let size = ["--storage-opt", "size=16m"];
-    let files = "i=0; while : 2>/dev/null >/file$i; do i=$((i+1)); done; echo $i";
+    let files = "i=0; while true 2>/dev/null >/file$i; do i=$((i+1)); done; echo $i";
     let script = fill("/a", 12) + &fill("/b", 12) + "rm /a /b; " + files;
     let full = written(&[&size[..], &["--name", "full"]].concat(), &script);
     let [a, refused, b, files] = full.as_slice() else { panic!("{full:?}") };

@@ -43,6 +43,8 @@ pub fn up(args: &UpArgs, data_root: &Path) -> Result<ExitCode> {
         say(&place)?;
         return Ok(ExitCode::SUCCESS);
     }
+    // It would have the address, too.
+    supervise::end_orphan(&place, &Lock::take(&place.run)?)?;
     let found = asked.iter().map(|asked| supervise::address(&place, *asked));
     let addresses = found.collect::<Result<Vec<_>>>()?;
     let first = addresses.iter().map(|address| reachable(*address)).next();

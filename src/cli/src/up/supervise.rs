@@ -73,7 +73,7 @@ pub fn in_foreground(
 
 fn run(place: &Place, libexec: &Path, args: &UpArgs) -> Result<ExitCode> {
     let lock = Lock::take(&place.run)?;
-    end_orphan(place)?;
+    end_orphan(place, &lock)?;
     let failed = |error: std::io::Error| Error::io("wait for signals", &error);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let ended = runtime.block_on(async {
@@ -91,8 +91,11 @@ fn run(place: &Place, libexec: &Path, args: &UpArgs) -> Result<ExitCode> {
 }
 
 /// Ends the broker of a supervisor that was killed: it would hold the data root, and nobody would start it again.
-/// Containers do not mind.
-fn end_orphan(place: &Place) -> Result<()> {
+/// Containers do not mind. Whoever has the lock is nobody's supervisor but ours.
+///
+/// # Errors
+/// It does not end.
+pub fn end_orphan(place: &Place, _lock: &Lock) -> Result<()> {
     let patience = Instant::now() + WELL;
     while let Some(broker) = lock::broker(&place.run)? {
         if Instant::now() > patience {

@@ -50,8 +50,7 @@ impl StoreDocument {
     /// With an overlay of these layers, the uppermost first, beneath a container's own where it may be written: its place,
     /// and how many bytes may be in it.
     pub fn overlay(&mut self, destination: &str, lowers: Vec<PathBuf>, own: Option<(PathBuf, Option<u64>)>) {
-        let upper =
-            own.map(|(place, quota)| Upper { fs: place.join("fs"), work: place.join("work"), quota });
+        let upper = own.map(|(place, quota)| Upper { fs: place.join("fs"), work: place.join("work"), quota });
         self.overlays.insert(destination.to_owned(), Overlay { lowers, upper });
     }
 }
