@@ -35,6 +35,24 @@ fn run_gives_128_and_the_signal_of_a_killed_container() {
 }
 
 #[test]
+fn run_reaps_what_outlives_its_parent() {
+    each(|rt| {
+        // In a session of its own, and nobody's child but the subreaper's.
+        let orphan = "setsid sh -c 'echo $$; exec sleep 0.2' & exit 0";
+        let mut bundle =
+            Bundle::sh(rt, &format!("sh -c \"{}\"; exec sleep 1000", orphan.replace('$', "\\$")));
+        bundle.without_namespace("pid");
+        let run = bundle.command(["run", bundle.id()]).spawn();
+        wait_until("the orphan runs", || run.stdout().ends_with('\n'));
+        let orphan = run.stdout().trim().parse::<u32>().expect("a process id");
+        wait_until("it is gone", || !std::path::Path::new(&format!("/proc/{orphan}")).exists());
+        bundle.command(["kill", bundle.id(), "KILL"]).run().ok();
+        run.wait().fails_with(137);
+        bundle.assert_clean();
+    });
+}
+
+#[test]
 fn run_reads_its_standard_input() {
     each(|rt| {
         let bundle = Bundle::sh(rt, "read line; echo got $line");

@@ -304,6 +304,32 @@ fn what_is_hidden_is_shown_by_no_bind() {
 }
 
 #[test]
+fn a_root_of_the_stores_is_no_strangers() {
+    let mut store = Stored::new("hardened", "stat -c %u /bin/busybox");
+    let (root, data) = (store.data("plain"), store.data("").display().to_string());
+    make_rootfs(&root);
+    let root = root.display().to_string();
+    store.document = json!({"ids": S, "root": root, "hidden": [data.trim_end_matches('/')]});
+    store.bundle.edit(|config| config["root"]["path"] = json!(root));
+    assert_eq!(store.run().ok().text(), "0");
+    let good = store.document.clone();
+    store.document["root"] = json!(null);
+    store.refused(&["denies this container", "root.path"]);
+    // Another place, a link to it, or one that is an overlay's.
+    store.document = good.clone();
+    store.bundle.edit(|config| config["root"]["path"] = json!("empty"));
+    store.refused(&["store.json", "not where root.path of the configuration leads"]);
+    let link = store.bundle.dir().join("link");
+    symlink(&root, &link).expect("make a link");
+    store.bundle.edit(|config| config["root"]["path"] = json!(link));
+    store.document["root"] = json!(link);
+    store.refused(&["store.json", "not where root.path of the configuration leads"]);
+    store.document = good;
+    store.document["overlays"] = json!({"/": {"lowers": [root], "upper": null}});
+    store.refused(&["store.json", "the place of something else"]);
+}
+
+#[test]
 fn another_mount_is_not_taken_for_the_stores() {
     // Two mounts at one place: the asker's would be as free as the store's.
     let mut store = Stored::new("hardened", "true");

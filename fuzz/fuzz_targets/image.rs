@@ -1,7 +1,8 @@
-//! What registries and archives say of images: manifests, lists, configurations, archives of `docker save`. Whatever the
-//! bytes are, nothing panics, and what is accepted keeps the bounds that everything behind relies on.
+//! What registries and archives say of images: manifests, lists, configurations, archives of `docker save`, packed or
+//! not. Whatever the bytes are, nothing panics, and what is accepted keeps the bounds that everything behind relies on.
 #![no_main]
 
+use std::io::Cursor;
 use std::sync::LazyLock;
 
 use casemate_engine::images::config::MOST_LAYERS;
@@ -28,7 +29,7 @@ fuzz_target!(|bytes: &[u8]| {
         Err(_) => {}
     }
     drop(entries(bytes));
-    drop(contents(&BLOBS, bytes, &Platform::host()));
+    drop(contents(&BLOBS, Cursor::new(bytes.to_vec()), &Platform::host()));
     if let Ok(text) = std::str::from_utf8(bytes) {
         drop(Credentials::parse(text));
         if let Ok(reference) = Reference::parse(text) {

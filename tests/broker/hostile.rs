@@ -149,7 +149,7 @@ fn every_state_admits_its_own_verbs() {
     assert_eq!(kind(rig.ask(exec_of(&one, &id('2'), &["true"])).0), Some(RefusalKind::Conflict));
     assert_eq!(kind(rig.ask(Ask::Pause { id: one.clone() }).0), Some(RefusalKind::Conflict));
     rig.ask(Ask::Resume { id: one.clone() }).0.expect("resumed");
-    rig.ask(Ask::Signal { id: one.clone(), signal: 9, all: false }).0.expect("signalled");
+    rig.ask(Ask::Signal { id: one.clone(), exec: None, signal: 9, all: false }).0.expect("signalled");
     process.wait();
     rig.ask(Ask::Release { id: one.clone() }).0.expect("released");
     assert_eq!(kind(rig.ask(Ask::Release { id: one }).0), Some(RefusalKind::NotFound));

@@ -150,7 +150,7 @@ impl Rig {
     pub fn end(mut self) {
         for name in names(&self.dir.join("data/store/containers")) {
             let id: HexId = name.parse().expect("an id");
-            self.ask(Ask::Signal { id: id.clone(), signal: 9, all: true }).0.ok();
+            self.ask(Ask::Signal { id: id.clone(), exec: None, signal: 9, all: true }).0.ok();
             let until = Instant::now() + Duration::from_secs(10);
             while matches!(&self.ask(Ask::Release { id: id.clone() }).0, Err(refusal) if refusal.message.contains("runs"))
             {

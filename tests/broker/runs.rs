@@ -57,7 +57,7 @@ fn a_process_joins_and_signals_arrive() {
     assert!(matches!(answer, Ok(Answer::Connected)), "{answer:?}");
     let second = crate::rig::Process { socket: descriptors.remove(0), pid: 0 };
     rustix::io::ioctl_fionbio(&second.socket, false).expect("blocking");
-    rig.ask(Ask::Signal { id: one.clone(), signal: 9, all: false }).0.expect("signalled");
+    rig.ask(Ask::Signal { id: one.clone(), exec: None, signal: 9, all: false }).0.expect("signalled");
     for connection in [&first, &second] {
         assert_eq!(connection.wait().1.map(|exited| exited.code), Some(137));
     }
@@ -150,7 +150,7 @@ fn a_restart_finds_what_runs() {
     assert!(running[0].pid.is_some() && running[0].exited.is_none());
     assert_eq!(running[1].exited.as_ref().map(|exited| exited.code), Some(5));
     assert_eq!(released(&mut rig, &two).code, 5);
-    rig.ask(Ask::Signal { id: one.clone(), signal: 9, all: false }).0.expect("signalled");
+    rig.ask(Ask::Signal { id: one.clone(), exec: None, signal: 9, all: false }).0.expect("signalled");
     rig.end();
 }
 
@@ -195,7 +195,7 @@ fn what_runs_is_measured_listed_and_limited() {
         std::fs::read(rig.store("volumes").join(volume.as_str()).join("_data/file")).expect("kept"),
         b"kept\n"
     );
-    rig.ask(Ask::Signal { id: one.clone(), signal: 9, all: true }).0.expect("signalled");
+    rig.ask(Ask::Signal { id: one.clone(), exec: None, signal: 9, all: true }).0.expect("signalled");
     rig.end();
 }
 

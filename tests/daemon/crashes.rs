@@ -58,7 +58,7 @@ fn complete(world: &World, name: &str, lines: u32, code: i32) {
         std::thread::sleep(Duration::from_millis(50));
         last = status(world, name);
     }
-    assert_eq!(last, expected, "{name}");
+    assert_eq!(last, expected, "{name}: {}", inspect(world, name, "{{json .State}}"));
     let said = world.docker(["logs", name]).run().ok().stdout();
     assert!(said == counted(lines), "{name}: {} lines of {lines}: …{:?}", said.lines().count(), tail(&said));
 }
@@ -74,8 +74,12 @@ fn parent(pid: i32) -> Option<i32> {
 }
 
 fn kill(pid: i32) {
+    signal(pid, Signal::KILL);
+}
+
+fn signal(pid: i32, signal: Signal) {
     // It may have ended by itself: moments are random.
-    Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::KILL).ok());
+    Pid::from_raw(pid).map(|pid| kill_process(pid, signal).ok());
 }
 
 /// A container's shim: its first process's parent.
@@ -316,6 +320,58 @@ fn a_start_that_is_killed_half_way_leaves_nothing() {
 }
 
 #[test]
+fn a_start_whose_daemon_or_broker_is_killed_is_called_off_or_goes_on() {
+    let world = World::start();
+    let mut dice = Dice::thrown();
+    for (round, kills_broker) in [false, true, false, true].into_iter().enumerate() {
+        let name = format!("cut-{round}");
+        let broker = i32::try_from(world.broker_pid()).expect("a process id");
+        let words = ["run", "-d", "--net", "none", "--restart", "always", "--name", &name, "busybox"];
+        let mut client = world.docker([&words[..], &["sleep", "1000"]].concat()).spawn();
+        // The start is not answered as long as its shim stands still. The runtime does not: it may hold a lock that
+        // the whole host waits for.
+        let mut shims = Vec::new();
+        while shims.is_empty() && !client.ended() {
+            shims = children(broker, "casemate-shim");
+        }
+        std::thread::sleep(dice.up_to(Duration::from_millis(15)));
+        shims.iter().for_each(|pid| signal(*pid, Signal::STOP));
+        if kills_broker {
+            world.kill_broker();
+            world.restart_broker();
+        } else {
+            let daemon = world.daemon_pid();
+            world.kill_daemon();
+            eventually("there is another daemon", || {
+                world.daemon_pid().is_some_and(|pid| Some(pid) != daemon)
+            });
+        }
+        world.wait();
+        shims.iter().for_each(|pid| signal(*pid, Signal::CONT));
+        let told = client.wait().success();
+        eventually("what is said of it is true", || {
+            let processes =
+                children(i32::try_from(world.broker_pid()).expect("a process id"), "casemate-shim");
+            let status = status(&world, &name);
+            let runs = world.docker(["exec", &name, "true"]).run().success();
+            match &*status {
+                "created 0" => !told && !runs && processes.is_empty(),
+                "running 0" => runs,
+                _ => false,
+            }
+        });
+        if status(&world, &name) == "created 0" {
+            let why = inspect(&world, &name, "{{.State.Error}}");
+            assert_eq!(why.contains("called off"), kills_broker, "{why}");
+            world.ok(&["start", &name]);
+        }
+        world.ok(&["exec", &name, "true"]);
+        world.ok(&["rm", "-f", &name]);
+    }
+    clear(world);
+}
+
+#[test]
 fn when_all_is_dead_policies_start_again_what_they_should() {
     let world = World::start();
     let run = |name: &str, policy: &str, script: &str| {
@@ -341,5 +397,38 @@ fn when_all_is_dead_policies_start_again_what_they_should() {
     assert_eq!(status(&world, "never"), "exited 137");
     assert_eq!(status(&world, "stopped"), "exited 137");
     assert_eq!(world.ok(&["logs", "stopped"]), "up");
+    clear(world);
+}
+
+#[test]
+fn the_next_process_finds_its_shim_waiting_and_does_without_when_that_is_killed() {
+    let world = World::start();
+    detach(&world, "co", &[], "exec sleep 1000");
+    let broker = || i32::try_from(world.broker_pid()).expect("a process id");
+    let spare = || {
+        let mut found = Vec::new();
+        eventually("a shim and its runtime wait for the next order", || {
+            found = children(broker(), "casemate-spare");
+            found.len() == 1 && found.iter().all(|spare| children(*spare, "runtime").len() == 1)
+        });
+        found.into_iter().next().expect("one")
+    };
+    let waiting = spare();
+    world.ok(&["exec", "-d", "co", "sleep", "999"]);
+    assert!(children(broker(), "casemate-shim").contains(&waiting), "it was taken");
+    assert_eq!(children(waiting, "sleep").len(), 1, "the process is its own");
+    let next = spare();
+    assert_ne!(next, waiting);
+    kill(next);
+    assert_eq!(world.ok(&["exec", "co", "echo", "one"]), "one");
+    children(spare(), "runtime").into_iter().for_each(kill);
+    assert_eq!(world.ok(&["exec", "co", "echo", "two"]), "two");
+    // It is the broker's: with it, it goes.
+    let last = spare();
+    world.kill_broker();
+    eventually("nobody waits for a broker that is gone", || parent(last).is_none());
+    world.restart_broker();
+    world.wait();
+    assert_eq!(world.ok(&["exec", "co", "echo", "three"]), "three");
     clear(world);
 }

@@ -83,6 +83,63 @@ fn a_terminal_a_detached_one_and_what_inspect_says() {
 }
 
 #[test]
+fn execs_outlive_the_daemon() {
+    let mut world = world();
+    let create = |world: &World, script: &str| {
+        let asked = serde_json::json!({ "Cmd": ["sh", "-c", script], "User": "12", "Env": ["A=b"] });
+        let answer = world.client(ADMIN).request("POST", "/v1.50/containers/co/exec", Some(&asked)).json();
+        answer["Id"].as_str().expect("an id").to_owned()
+    };
+    let start = |world: &World, id: &str| {
+        let asked = serde_json::json!({ "Detach": true });
+        world.client(ADMIN).request("POST", &format!("/v1.50/exec/{id}/start"), Some(&asked)).status
+    };
+    let state = |world: &World, id: &str| {
+        let found = world.client(ADMIN).fetch(&format!("/v1.50/exec/{id}/json"));
+        assert_eq!(found.status, 200, "{id}");
+        let found = found.json();
+        assert_eq!(
+            (&found["ProcessConfig"]["user"], &found["ProcessConfig"]["entrypoint"]),
+            (&"12".into(), &"sh".into())
+        );
+        (found["Running"] == true, found["ExitCode"].as_i64(), found["Pid"].as_i64().expect("a number"))
+    };
+    let [before, long, meanwhile, later] = [
+        create(&world, "exit 4"),
+        create(&world, "while [ ! -e /tmp/go ]; do sleep 0.05; done; exit 5"),
+        create(&world, "while [ ! -e /tmp/now ]; do sleep 0.05; done; exit 6"),
+        create(&world, "exit 7"),
+    ];
+    for id in [&before, &long, &meanwhile] {
+        assert_eq!(start(&world, id), 200);
+    }
+    casemate_tests::wait_until("the first has ended", || state(&world, &before).1 == Some(4));
+    let (runs, code, pid) = state(&world, &long);
+    assert!(runs && code.is_none() && pid > 0);
+    world.ok(&["exec", "co", "sh", "-c", "(sleep 0.1; touch /tmp/now) &"]);
+    world.crash_daemon();
+    assert_eq!(state(&world, &before).1, Some(4));
+    casemate_tests::wait_until("it is known to run", || state(&world, &long) == (true, None, pid));
+    casemate_tests::wait_until("it has ended meanwhile", || state(&world, &meanwhile).1 == Some(6));
+    assert_eq!(state(&world, &later), (false, None, 0));
+    assert_eq!(start(&world, &later), 200);
+    casemate_tests::wait_until("it has run", || state(&world, &later).1 == Some(7));
+    world.crash_and_restart_broker();
+    casemate_tests::wait_until("it is known to run", || state(&world, &long) == (true, None, pid));
+    world.ok(&["exec", "co", "touch", "/tmp/go"]);
+    casemate_tests::wait_until("it has ended", || state(&world, &long) == (false, Some(5), pid));
+    let again = world.client(ADMIN).request(
+        "POST",
+        &format!("/v1.50/exec/{long}/start"),
+        Some(&serde_json::json!({})),
+    );
+    assert_eq!(again.status, 409);
+    world.ok(&["rm", "-f", "co"]);
+    assert_eq!(world.client(ADMIN).fetch(&format!("/v1.50/exec/{long}/json")).status, 404);
+    world.stop();
+}
+
+#[test]
 fn only_what_runs_takes_an_exec() {
     let world = world();
     let mut hanging = world.docker(["exec", "co", "sleep", "1000"]).spawn();

@@ -229,3 +229,33 @@ fn a_crash_leaves_images_whole() {
     world.run(&[], &["true"]).ok();
     world.stop();
 }
+
+#[test]
+fn archives_come_in_any_packing() {
+    let world = World::start();
+    let archive = world.dir().join("saved.tar");
+    world.ok(&["save", "-o", &archive.to_string_lossy(), IMAGE]);
+    let before = inspected(&world, IMAGE);
+    let rootfs = world.rootfs_archive();
+    let layers = before["RootFS"]["Layers"].clone();
+    for (program, ending) in [("gzip", "gz"), ("bzip2", "bz2"), ("xz", "xz"), ("zstd", "zst")] {
+        let pack = |file: &std::path::Path| {
+            world.outside(program).args(["-k", "-f"]).arg(file).run().ok();
+            format!("{}.{ending}", file.display())
+        };
+        world.ok(&["rmi", "-f", IMAGE]);
+        assert_eq!(stored(&world), (0, 0), "{program}");
+        assert_eq!(world.ok(&["load", "-i", &pack(&archive)]), "Loaded image: busybox:latest", "{program}");
+        assert_eq!(inspected(&world, IMAGE)["Id"], before["Id"], "{program}");
+        // The same files are the same layer.
+        world.ok(&["import", &pack(&rootfs), "packed"]);
+        assert_eq!(inspected(&world, "packed")["RootFS"]["Layers"], layers, "{program}");
+        world.ok(&["run", "--rm", "--net", "none", "packed", "true"]);
+        world.ok(&["rmi", "packed"]);
+    }
+    // A window of two tebibytes is more than anybody is given.
+    let greedy = world.dir().join("greedy.zst");
+    std::fs::write(&greedy, [0x28, 0xb5, 0x2f, 0xfd, 0, 31 << 3, 1, 0, 0]).expect("write");
+    world.docker(["load", "-i", &greedy.to_string_lossy()]).run().fails_saying(&["zstd: ", "indow"]);
+    world.stop();
+}

@@ -7,8 +7,17 @@ use crate::World;
 #[test]
 fn logs_are_cut_and_chosen_as_asked() {
     let world = World::start();
-    let script = "for i in 1 2 3 4; do echo out-$i; done; sleep 1.2; echo err >&2; echo last";
-    world.ok(&["run", "-d", "--net", "none", "--name", "lo", "busybox", "sh", "-c", script]);
+    // Two pipes have no order: what is to be later is written when the other has come.
+    let script = "for i in 1 2 3 4; do echo out-$i; done; read go; echo err >&2; read go; echo last";
+    world.ok(&["run", "-di", "--net", "none", "--name", "lo", "busybox", "sh", "-c", script]);
+    let logs = || world.docker(["logs", "lo"]).run();
+    let go = || world.docker(["attach", "lo"]).stdin(b"go\n").spawn();
+    casemate_tests::wait_until("the output", || logs().stdout().ends_with("out-4\n"));
+    let first = go();
+    casemate_tests::wait_until("the error", || logs().stderr() == "err\n");
+    for client in [first, go()] {
+        client.wait().ok();
+    }
     world.ok(&["wait", "lo"]);
     let all = world.docker(["logs", "lo"]).run().ok();
     assert_eq!((all.text().as_str(), all.stderr().as_str()), ("out-1\nout-2\nout-3\nout-4\nlast", "err\n"));
@@ -87,5 +96,49 @@ fn what_is_kept_nowhere_cannot_be_read() {
     let words = ["run", "--net", "none", "--name", "no", "--log-driver", "none", "busybox", "echo", "seen"];
     assert_eq!(world.ok(&words), "seen");
     world.docker(["logs", "no"]).run().fails_saying(&["configured logging driver does not support reading"]);
+    world.stop();
+}
+
+#[test]
+fn details_are_what_the_log_options_name() {
+    let world = World::start();
+    let words =
+        ["run", "-d", "--net", "none", "--name", "de", "--label", "team=red blue", "-e", "STAGE=test"];
+    let options = ["--log-opt", "labels=team", "--log-opt", "env=STAGE", "busybox", "echo", "line"];
+    world.ok(&[&words[..], &options].concat());
+    world.ok(&["wait", "de"]);
+    assert_eq!(world.ok(&["logs", "--details", "de"]), "STAGE=test,team=red+blue line");
+    assert_eq!(world.ok(&["logs", "de"]), "line");
+    world.stop();
+}
+
+/// What comes to the journal is tried with the shim; here, what is said of it, and that a container runs where there is none.
+#[test]
+fn the_journals_lines_are_read_with_its_own_tool() {
+    let world = World::start();
+    let words = ["run", "-d", "--net", "none", "--name", "jo", "--log-driver", "journald"];
+    let id = world.ok(&[&words[..], &["--log-opt", "tag={{.Name}}", "busybox", "echo", "out"]].concat());
+    assert_eq!(world.ok(&["wait", "jo"]), "0");
+    let words = format!("journalctl CONTAINER_ID_FULL={id}");
+    world.docker(["logs", "jo"]).run().fails_saying(&["logs are read of the json-file driver alone", &words]);
+    let shown = world.ok(&["inspect", "-f", "{{.HostConfig.LogConfig.Type}}:{{.LogPath}}", "jo"]);
+    assert_eq!(shown, "journald:", "no file of ours");
+    let words = ["run", "--net", "none", "--log-driver", "journald", "--log-opt", "max-size=1m", "busybox"];
+    world.docker(words).run().fails_saying(&["unknown log opt 'max-size' for journald log driver"]);
+    world.ok(&["rm", "jo"]);
+    world.stop();
+}
+
+#[test]
+fn details_are_escaped_and_a_space_where_there_are_none() {
+    let world = World::start();
+    let words = ["run", "--net", "none", "--name", "de", "-e", "STAGE=x=ü", "--log-opt", "env=STAGE,ABSENT"];
+    let options = ["--log-opt", "tag={{.Name}}/{{.ImageName}}", "busybox", "echo", "out"];
+    world.ok(&[&words[..], &options].concat());
+    let stamped = world.ok(&["logs", "--details", "-t", "de"]);
+    assert!(stamped.ends_with("Z STAGE=x%3D%C3%BC,tag=de%2Fbusybox out"), "{stamped}");
+    world.ok(&["run", "--net", "none", "--name", "plain", "busybox", "echo", "out"]);
+    assert_eq!(world.docker(["logs", "--details", "plain"]).run().ok().stdout(), " out\n");
+    world.ok(&["rm", "de", "plain"]);
     world.stop();
 }

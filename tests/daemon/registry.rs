@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,6 +11,9 @@ use casemate_tests::Value;
 
 use super::World;
 use super::harness::IMAGE;
+
+/// What an image's manifest is called.
+pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
 /// A registry, which ends when it is dropped.
 pub struct Registry {
@@ -25,12 +28,20 @@ impl Registry {
     /// # Panics
     /// When it does not listen.
     pub fn start(folder: &Path, auth: Option<&Path>) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port");
+        Self::at(IpAddr::from([127, 0, 0, 1]), folder, auth, "")
+    }
+
+    /// The same at another address, and with more said of how it speaks HTTP.
+    ///
+    /// # Panics
+    /// When it does not listen.
+    pub fn at(address: IpAddr, folder: &Path, auth: Option<&Path>, http: &str) -> Self {
+        let port = TcpListener::bind((address, 0)).and_then(|free| free.local_addr()).expect("a port");
         let root = folder.join("registry");
         fs::create_dir_all(&root).expect("folder");
         let mut config = format!(
             "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: true}}\n\
-             http: {{addr: {port}}}\n",
+             http: {{addr: {port}{http}}}\n",
             root.display()
         );
         if let Some(file) = auth {
@@ -53,7 +64,8 @@ impl Registry {
         Self { process, address: port.to_string() }
     }
 
-    fn name(&self, rest: &str) -> String {
+    /// A repository of it.
+    pub fn name(&self, rest: &str) -> String {
         format!("{}/{rest}", self.address)
     }
 }
@@ -65,13 +77,20 @@ impl Drop for Registry {
     }
 }
 
-fn image(world: &World, name: &str) -> Value {
+/// An image, as it is inspected.
+///
+/// # Panics
+/// When there is none.
+pub fn image(world: &World, name: &str) -> Value {
     let text = world.ok(&["image", "inspect", name]);
     serde_json::from_str::<Value>(&text).expect("json")[0].clone()
 }
 
 /// The digest that a push or a pull tells.
-fn digest(said: &str) -> String {
+///
+/// # Panics
+/// When it tells none.
+pub fn digest(said: &str) -> String {
     let at = said.find("sha256:").unwrap_or_else(|| panic!("no digest in {said}"));
     said[at..at + 71].to_owned()
 }
@@ -216,8 +235,38 @@ fn a_pull_that_is_broken_off_leaves_nothing() {
     world.stop();
 }
 
-/// One request to the registry; the answer's head.
-fn ask(registry: &Registry, method: &str, target: &str, kind: &str, body: &[u8]) -> String {
+/// Puts a manifest or an index under a tag or digest of `t/bb`.
+///
+/// # Panics
+/// When the registry does not take it.
+pub fn put_manifest(registry: &Registry, name: &str, manifest: &Value) {
+    let target = format!("/v2/t/bb/manifests/{name}");
+    let kind = manifest["mediaType"].as_str().expect("a kind");
+    let done = ask(registry, "PUT", &target, kind, manifest.to_string().as_bytes());
+    assert!(done.contains(" 201 "), "{done}");
+}
+
+/// The manifest of a tag.
+///
+/// # Panics
+/// When there is none.
+pub fn manifest(registry: &Registry, name: &str) -> Value {
+    let target = format!("/v2/t/bb/manifests/{name}");
+    let mut stream = std::net::TcpStream::connect(&registry.address).expect("connect");
+    let head =
+        format!("GET {target} HTTP/1.0\r\nHost: {}\r\nAccept: {DOCKER_MANIFEST}\r\n\r\n", registry.address);
+    stream.write_all(head.as_bytes()).expect("send");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answer");
+    let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+    serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"))
+}
+
+/// One request to the registry, and its answer.
+///
+/// # Panics
+/// When there is none.
+pub fn ask(registry: &Registry, method: &str, target: &str, kind: &str, body: &[u8]) -> String {
     let mut stream = std::net::TcpStream::connect(&registry.address).expect("connect");
     let address = &registry.address;
     let head = format!(
@@ -232,7 +281,10 @@ fn ask(registry: &Registry, method: &str, target: &str, kind: &str, body: &[u8])
 }
 
 /// Puts a blob; its digest.
-fn put_blob(world: &World, registry: &Registry, body: &[u8]) -> String {
+///
+/// # Panics
+/// When the registry does not take it.
+pub fn put_blob(world: &World, registry: &Registry, body: &[u8]) -> String {
     let file = world.dir().join("blob");
     fs::write(&file, body).expect("write");
     let sum = world.outside("sha256sum").arg(&file).run().ok().text();
@@ -245,67 +297,42 @@ fn put_blob(world: &World, registry: &Registry, body: &[u8]) -> String {
     digest
 }
 
-/// Signs an image as cosign does.
-fn sign(world: &World, registry: &Registry, image: &str, key: &Path) {
-    let statement = serde_json::json!({ "critical": {
-        "identity": { "docker-reference": "t/bb" }, "image": { "docker-manifest-digest": image },
-        "type": "cosign container image signature" }, "optional": null })
-    .to_string();
-    let file = world.dir().join("statement");
-    fs::write(&file, &statement).expect("write");
-    let signature = world.dir().join("signature");
-    let openssl = world.outside("openssl").args(["dgst", "-sha256", "-sign"]).arg(key);
-    openssl.arg("-out").arg(&signature).arg(&file).run().ok();
-    let signature = world.outside("base64").arg("-w0").arg(&signature).run().ok().text();
-    let layer = put_blob(world, registry, statement.as_bytes());
-    let config = put_blob(world, registry, b"{}");
-    let manifest = serde_json::json!({
-        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": { "mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2 },
-        "layers": [{ "mediaType": "application/vnd.dev.cosign.simplesigning.v1+json", "digest": layer,
-            "size": statement.len(), "annotations": { "dev.cosignproject.cosign/signature": signature } }]
-    });
-    let target = format!("/v2/t/bb/manifests/{}.sig", image.replace(':', "-"));
-    let kind = "application/vnd.oci.image.manifest.v1+json";
-    let done = ask(registry, "PUT", &target, kind, manifest.to_string().as_bytes());
-    assert!(done.contains(" 201 "), "{done}");
-}
-
 #[test]
-fn what_must_be_signed_is_pulled_only_when_it_is() {
-    let folder = PathBuf::from(format!("/tmp/cmt-registry-{}", std::process::id()));
-    fs::create_dir_all(&folder).expect("folder");
-    let registry = Registry::start(&folder, None);
-    let config = format!("[[signatures]]\nimages = \"{}\"\nkeys = [\"cosign.pub\"]\n", registry.name("t"));
-    let key = |name: &str| {
-        let file = folder.join(name);
-        let mut openssl = Command::new("openssl");
-        openssl.args(["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out"]).arg(&file);
-        assert!(openssl.status().expect("openssl").success());
-        file
-    };
-    let (ours, theirs) = (key("ours"), key("theirs"));
-    let world = World::prepared(&config, |etc| {
-        let mut openssl = Command::new("openssl");
-        openssl.args(["ec", "-pubout", "-in"]).arg(&ours).arg("-out").arg(etc.join("cosign.pub"));
-        assert!(openssl.output().expect("openssl").status.success());
-    });
-    world.import();
-    let (name, free) = (registry.name("t/bb:1"), registry.name("u/bb:1"));
-    for name in [&name, &free] {
-        world.ok(&["tag", IMAGE, name]);
-    }
-    let pushed = digest(&world.ok(&["push", &name]));
-    world.ok(&["push", &free]);
-    world.ok(&["rmi", "-f", IMAGE, &name, &free]);
-    let unsigned = format!("must be signed, and is not trusted: there is no signature of {pushed}");
-    world.docker(["pull", &name]).run().fails_saying(&[&unsigned]);
-    sign(&world, &registry, &pushed, &theirs);
-    world.docker(["pull", &name]).run().fails_saying(&["no key of the operator's has signed"]);
-    sign(&world, &registry, &pushed, &ours);
-    world.ok(&["pull", &name]);
-    world.ok(&["pull", &free]);
+fn an_uncompressed_layer_is_compressed_once_for_a_registry() {
+    let mut world = World::start();
+    let registry = Registry::start(world.dir(), None);
+    let layer = image(&world, IMAGE)["RootFS"]["Layers"][0].as_str().expect("a layer").to_owned();
+    let plain = world.data().join("daemon/blobs/sha256").join(layer.trim_start_matches("sha256:"));
+    assert_eq!(fs::metadata(&plain).expect("as it came").len() % 512, 0);
+    // One that stands on it: what is pushed of the one is there for the other.
+    let container = world.ok(&["create", "--net", "none", IMAGE, "true"]);
+    world.ok(&["commit", &container, "child"]);
+    world.ok(&["rm", &container]);
+
+    let (one, two) = (registry.name("t/bb:1"), registry.name("t/bb:2"));
+    world.ok(&["tag", IMAGE, &one]);
+    let pushed = digest(&world.ok(&["push", &one]));
+    let sent = manifest(&registry, "1");
+    let gzip = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+    assert_eq!(sent["layers"][0]["mediaType"], gzip);
+    casemate_tests::wait_until("the uncompressed one is gone", || !plain.exists());
+    world.ok(&["tag", "child", &two]);
+    let said = world.ok(&["push", &two]);
+    assert!(said.contains("Layer already exists"), "{said}");
+    assert_eq!(manifest(&registry, "2")["layers"][0], sent["layers"][0]);
+
+    // It stays what it has become, whoever asks.
+    world.crash_daemon();
+    assert_eq!(digest(&world.ok(&["push", &one])), pushed);
+    world.run(&[], &["true"]).ok();
+    let archive = world.dir().join("saved.tar");
+    world.ok(&["save", "-o", &archive.to_string_lossy(), &one]);
+    world.ok(&["load", "-i", &archive.to_string_lossy()]);
+    world.ok(&["rmi", "-f", IMAGE, "child", &one, &two]);
+    let blobs = world.data().join("daemon/blobs/sha256");
+    casemate_tests::wait_until("nothing is left", || fs::read_dir(&blobs).is_ok_and(|all| all.count() == 0));
+    world.ok(&["load", "-i", &archive.to_string_lossy()]);
+    assert_eq!(digest(&world.ok(&["push", &one])), pushed);
     drop(registry);
-    fs::remove_dir_all(&folder).expect("remove");
     world.stop();
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use casemate_tests::wait_until;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::World;
 
@@ -89,5 +90,33 @@ fn what_runs_outlives_the_daemon() {
     });
     assert_eq!(world.docker(["exec", "cat", "echo", "still here"]).run().ok().text(), "still here");
     world.ok(&["rm", "-f", "cat"]);
+    world.stop();
+}
+
+#[test]
+fn a_removal_that_the_broker_is_not_there_for_leaves_nothing_dead() {
+    let mut world = World::start();
+    world.ok(&["create", "--net", "none", "--name", "new", "busybox", "true"]);
+    world.ok(&["run", "--net", "none", "--name", "ran", "busybox", "true"]);
+    // It takes no more questions, and dies with those that were asked.
+    let broker = i32::try_from(world.broker_pid()).ok().and_then(Pid::from_raw).expect("a process id");
+    kill_process(broker, Signal::STOP).expect("stopped");
+    let clients = ["new", "ran"].map(|name| world.docker(["rm", name]).spawn());
+    for name in ["new", "ran"] {
+        wait_until("it is being removed", || inspect(&world, name, "{{.State.Status}}") == "removing");
+    }
+    world.crash_and_restart_broker();
+    for client in clients {
+        assert!(!client.wait().success());
+    }
+    for (name, before) in [("new", "created"), ("ran", "exited")] {
+        // The next daemon may have come to do what the last was asked.
+        let there = world.docker(["inspect", "--format", "{{.State.Status}}", name]).run();
+        if there.success() {
+            assert_eq!(there.text(), before);
+            world.ok(&["rm", name]);
+        }
+    }
+    assert_eq!(world.ok(&["ps", "-aq"]), "");
     world.stop();
 }

@@ -11,7 +11,7 @@ use crate::{Alone, Client, World};
 const LADDER: [&str; 5] = ["nobody", "viewer", "developer", "operator", "admin"];
 
 /// The lowest role that may, by operation. An operation that is missing here fails the test: who adds one says who may.
-const LOWEST: [(&str, &str); 66] = [
+const LOWEST: [(&str, &str); 69] = [
     ("system.ping", "nobody"),
     ("system.version", "nobody"),
     ("system.info", "viewer"),
@@ -29,6 +29,8 @@ const LOWEST: [(&str, &str); 66] = [
     ("container.stats", "viewer"),
     ("container.wait", "viewer"),
     ("container.changes", "viewer"),
+    ("container.explain", "viewer"),
+    ("container.plan", "developer"),
     ("container.create", "developer"),
     ("container.start", "developer"),
     ("container.stop", "developer"),
@@ -77,6 +79,7 @@ const LOWEST: [(&str, &str); 66] = [
     ("network.connect", "operator"),
     ("network.disconnect", "operator"),
     ("network.prune", "operator"),
+    ("policy.explain", "admin"),
     ("tenant.assume", "admin"),
 ];
 

@@ -185,9 +185,40 @@ fn statistics_and_processes_are_dockers() {
     assert!(begun.elapsed() < Duration::from_millis(900), "it waited for a second sample");
     assert_eq!(once["precpu_stats"]["cpu_usage"]["total_usage"], 0);
     let top = world.ok(&["top", "me"]);
-    assert!(top.lines().next().is_some_and(|line| line.contains("PID") && line.contains("CMD")), "{top}");
+    let columns: Vec<&str> = top.lines().next().unwrap_or_default().split_whitespace().collect();
+    assert_eq!(columns, ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]);
     assert!(top.contains("sleep 0.05") || top.contains("sh -c"), "{top}");
     world.ok(&["kill", "me"]);
     world.docker(["top", "me"]).run().fails_saying(&["is not running"]);
+    world.stop();
+}
+
+#[test]
+fn want_of_memory_is_told_as_such() {
+    let world = World::start();
+    let since = world.outside("date").args(["+%s"]).run().ok().text();
+    let run = |name: &str, policy: &str, script: &str| {
+        let words = ["run", "-d", "--net", "none", "-m", "16m", "--restart", policy, "--name", name];
+        world.ok(&[&words[..], &["-v", "marks:/marks", "busybox", "sh", "-c", script]].concat());
+    };
+    let state = |name: &str| {
+        let template = "{{.State.Status}} {{.State.ExitCode}} {{.State.OOMKilled}} {{.RestartCount}}";
+        world.ok(&["inspect", "--format", template, name])
+    };
+    run("eats", "no", "exec tail /dev/zero");
+    assert_eq!(world.ok(&["wait", "eats"]), "137");
+    assert_eq!(state("eats"), "exited 137 true 0");
+    run("killed", "no", "exec sleep 1000");
+    world.ok(&["kill", "killed"]);
+    assert_eq!(state("killed"), "exited 137 false 0");
+    // A restart policy takes it for the failure that it is.
+    run("again", "on-failure:2", "exec tail /dev/zero");
+    wait_until("it gives up", || state("again") == "exited 137 true 2");
+    run("once", "on-failure:2", "[ -e /marks/once ] && exit 0; touch /marks/once; exec tail /dev/zero");
+    wait_until("it is well in the end", || state("once") == "exited 0 false 1");
+    let until = world.outside("date").args(["+%s", "-d", "1 second"]).run().ok().text();
+    let format = "{{.Actor.Attributes.name}}";
+    let words = ["events", "--since", &since, "--until", &until, "--filter", "event=oom", "--format", format];
+    assert_eq!(world.ok(&words), "eats\nagain\nagain\nagain\nonce");
     world.stop();
 }

@@ -79,11 +79,59 @@ impl Shim {
 
     /// Starts one by a command that becomes it.
     pub fn start_by(
-        mut command: Command,
+        command: Command,
         bundle: &Bundle,
         runtime: Vec<String>,
         streams: Streams,
     ) -> (Self, Connection) {
+        let spare = Spare::start_by(command, bundle);
+        spare.order(bundle, runtime, streams)
+    }
+}
+
+/// A shim that waits for its order.
+#[derive(Debug)]
+pub struct Spare {
+    child: Child,
+    control: OwnedFd,
+}
+
+impl Spare {
+    /// Starts one that has our runtime stand by.
+    pub fn start(bundle: &Bundle) -> Self {
+        let mut command = Command::new(program());
+        command.arg(bundle.runtime().path());
+        Self::start_by(command, bundle)
+    }
+
+    fn start_by(mut command: Command, bundle: &Bundle) -> Self {
+        let (control, theirs) = pair();
+        let errors = std::fs::File::options().append(true).create(true).open(bundle.dir().join("errors"));
+        let child = command
+            .stdin(theirs)
+            .stderr(errors.unwrap())
+            // By this the bundle finds whatever is left of it.
+            .env("CASE", bundle.id())
+            .spawn()
+            .unwrap();
+        Self { child, control }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    /// Goes away without an order. Gives its exit status.
+    pub fn dismiss(self) -> i32 {
+        let Self { mut child, control } = self;
+        drop(control);
+        child.wait().unwrap().code().unwrap_or(-1)
+    }
+
+    /// Tells it what to do, and gives the first connection.
+    pub fn order(self, bundle: &Bundle, runtime: Vec<String>, streams: Streams) -> (Shim, Connection) {
+        let Self { child, control } = self;
         let place = bundle.dir().join("shim");
         let log = log_dir(bundle);
         for dir in [&place, &log] {
@@ -99,7 +147,7 @@ impl Shim {
         let listener = seqpacket();
         bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
         listen(&listener, 128).unwrap();
-        let ((control, theirs), (ours, first)) = (pair(), pair());
+        let (ours, first) = pair();
         let dirs = [&place, &log].map(|dir| OwnedFd::from(std::fs::File::open(dir).unwrap()));
         let order = Order { runtime, streams, identity: IDENTITY };
         let mut rights = vec![dirs[0].as_fd(), listener.as_fd(), first.as_fd()];
@@ -107,17 +155,11 @@ impl Shim {
             rights.push(dirs[1].as_fd());
         }
         tell(control.as_fd(), &serde_json::to_vec(&order).unwrap(), &rights);
-        let errors = std::fs::File::options().append(true).create(true).open(bundle.dir().join("errors"));
-        let child = command
-            .stdin(theirs)
-            .stderr(errors.unwrap())
-            // By this the bundle finds whatever is left of it.
-            .env("CASE", bundle.id())
-            .spawn()
-            .unwrap();
-        (Self { child, control: Some(control), place }, Connection(ours))
+        (Shim { child, control: Some(control), place }, Connection(ours))
     }
+}
 
+impl Shim {
     /// Starts one that succeeds, and gives the process's id.
     pub fn started(bundle: &Bundle, runtime: Vec<String>, streams: Streams) -> (Self, Connection, i32) {
         let (mut shim, connection) = Self::start(bundle, runtime, streams);

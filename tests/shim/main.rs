@@ -7,6 +7,7 @@ mod ends;
 mod init;
 mod journal;
 mod log;
+mod standby;
 mod start;
 mod streams;
 mod terminal;

@@ -21,6 +21,8 @@ pub struct Machine<'a> {
     pub name: &'a str,
     /// The second disk.
     pub payload: &'a Path,
+    /// The fourth disk, where there is one.
+    pub data: Option<&'a Path>,
     /// Appended to the kernel's command line.
     pub cmdline: &'a str,
 }
@@ -105,7 +107,7 @@ impl Machine<'_> {
             self.cmdline
         );
         let mut qemu = Command::new("qemu-system-x86_64");
-        // One controller with three namespaces: several controllers are probed in no fixed order.
+        // One controller with all namespaces: several controllers are probed in no fixed order.
         qemu.args([
             "-machine",
             "q35",
@@ -125,6 +127,7 @@ impl Machine<'_> {
         .args(disk(1, &self.dir.join("root.ext4"), "snapshot=on"))
         .args(disk(2, self.payload, "readonly=on"))
         .args(disk(3, swap, "snapshot=on"))
+        .args(self.data.into_iter().flat_map(|data| disk(4, data, "snapshot=on")))
         .arg("-serial")
         .arg(format!("file:{}", console.display()))
         .args(["-serial", "stdio"])

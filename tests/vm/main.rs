@@ -1,4 +1,5 @@
-//! A real second kernel in emulation: cgroup v2 with cgroupfs and with systemd, as root and rootless.
+//! A real second kernel in emulation: cgroup v2 with cgroupfs and with systemd, as root and rootless; and the daemon as
+//! it is installed, on a clock that jumps and a file system that has quotas.
 //!
 //! Each test boots Debian's kernel in qemu and lets the driver (`guest/`) run its cases inside, where the harness
 //! works as it does on the host. The image comes from `prepare.sh` and is kept in `target/vm`.
@@ -21,25 +22,39 @@ const TOOLS: &[(&str, &str)] =
 
 #[test]
 fn vm_v2_cgroupfs() {
-    boot("v2-cgroupfs", "init=/sbin/vm-init cgroup_no_v1=all");
+    boot("v2-cgroupfs", "init=/sbin/vm-init cgroup_no_v1=all", &[]);
 }
 
 #[test]
 fn vm_v2_systemd() {
-    boot("v2-systemd", "systemd.unified_cgroup_hierarchy=1 systemd.show_status=0");
+    boot("v2-systemd", "systemd.unified_cgroup_hierarchy=1 systemd.show_status=0", &[]);
 }
 
-/// Boots one machine and fails with every case that failed in it.
-fn boot(name: &str, cmdline: &str) {
+#[test]
+fn vm_daemon() {
+    if !in_path("docker") {
+        return skip("docker is not installed");
+    }
+    boot(
+        "daemon",
+        "systemd.unified_cgroup_hierarchy=1 systemd.show_status=0 casemate.daemon",
+        &daemon_programs(),
+    );
+}
+
+/// Boots one machine and fails with every case that failed in it. One that gets programs has a disk for their data, too.
+fn boot(name: &str, cmdline: &str, programs: &[PathBuf]) {
     if let Some(reason) = cannot_run() {
         return skip(&reason);
     }
     let dir = prepare();
-    let payload = make_payload(&dir, name);
+    let payload = make_payload(&dir, name, programs);
+    let data = (!programs.is_empty()).then(|| make_data(&dir));
     let only = std::env::var("CASEMATE_VM_ONLY")
         .map_or_else(|_| String::new(), |only| format!(" casemate.only={only}"));
     let cmdline = format!("{cmdline} {}{only}", runtime_argument());
-    let report = Machine { dir: &dir, name, payload: &payload, cmdline: &cmdline }.run();
+    let machine = Machine { dir: &dir, name, payload: &payload, data: data.as_deref(), cmdline: &cmdline };
+    let report = machine.run();
     judge(name, &report);
 }
 
@@ -56,8 +71,22 @@ fn cannot_run() -> Option<String> {
 }
 
 fn in_path(program: &str) -> bool {
+    found(program).is_some()
+}
+
+fn found(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
+}
+
+/// What an installation consists of, and the client: the programs of `$CASEMATE_LIBEXEC`, else the debug build.
+fn daemon_programs() -> Vec<PathBuf> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the top of the workspace");
+    let built = || top.join(format!("target/{}-unknown-linux-gnu/debug", std::env::consts::ARCH));
+    let libexec = std::env::var_os("CASEMATE_LIBEXEC").map_or_else(built, PathBuf::from);
+    let ours = ["runtime", "casemate-broker", "casemate-shim", "casemate-layer", "casemated", "casemate"];
+    let ours = ours.iter().map(|name| libexec.join(name));
+    ours.chain([top.join("src/cli/systemd/casemate.service")]).chain(found("docker")).collect()
 }
 
 /// The directory with the kernel and the image, made when they are missing or their recipe has changed.
@@ -69,8 +98,8 @@ fn prepare() -> PathBuf {
     dir
 }
 
-/// The second disk: the driver and the runtime under test.
-fn make_payload(dir: &Path, name: &str) -> PathBuf {
+/// The second disk: the driver, the runtime under test, and programs.
+fn make_payload(dir: &Path, name: &str, programs: &[PathBuf]) -> PathBuf {
     let tree = dir.join(format!("payload-{name}"));
     std::fs::remove_dir_all(&tree).ok();
     std::fs::create_dir_all(&tree).expect("make the payload's directory");
@@ -78,13 +107,33 @@ fn make_payload(dir: &Path, name: &str) -> PathBuf {
     if peer().is_none() {
         std::fs::copy(ours().path(), tree.join("runtime")).expect("copy the runtime");
     }
+    let mut size = 64 << 20;
+    for program in programs {
+        let name = program.file_name().expect("a program's name");
+        // Twice the content, for the file system's own.
+        size += 2 * std::fs::copy(program, tree.join(name))
+            .unwrap_or_else(|e| panic!("{}: {e}", program.display()));
+    }
     let image = dir.join(format!("payload-{name}.ext4"));
-    std::fs::remove_file(&image).ok();
+    let arguments = ["-O", "^has_journal", "-d", &tree.to_string_lossy()];
+    mkfs(&image, &arguments, size >> 20);
+    std::fs::remove_dir_all(&tree).ok();
+    image
+}
+
+/// The fourth disk: a data root's, with quotas for projects.
+fn make_data(dir: &Path) -> PathBuf {
+    let image = dir.join("data.ext4");
+    mkfs(&image, &["-O", "quota,project", "-E", "quotatype=prjquota,lazy_itable_init=1"], 512);
+    image
+}
+
+fn mkfs(image: &Path, arguments: &[&str], mebibytes: u64) {
+    std::fs::remove_file(image).ok();
     let mut mkfs = Command::new("mkfs.ext4");
-    mkfs.args(["-q", "-F", "-O", "^has_journal", "-d"]).arg(&tree).arg(&image).arg("64M");
+    mkfs.args(["-q", "-F"]).args(arguments).arg(image).arg(format!("{mebibytes}M"));
     let status = mkfs.stdout(std::process::Stdio::null()).status().expect("run mkfs.ext4");
     assert!(status.success(), "mkfs.ext4: {status}");
-    image
 }
 
 fn peer() -> Option<String> {

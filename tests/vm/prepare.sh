@@ -67,11 +67,12 @@ for deb in "$dir"/debs/*.deb; do
 done
 
 dpkg-deb --fsys-tarfile kernel/*.deb | tar -x -C kernel
-# The I/O scheduler with weights is the only module any case needs: disk, ext4 and serial port are built in.
+# The I/O scheduler with weights, layers and quotas are all that any case needs: disk, ext4 and serial port are built in.
 modules=$(cd kernel/lib/modules && echo *)
 mkdir -p "$root/lib/modules/$modules"
-cp "kernel/lib/modules/$modules/kernel/block/bfq.ko" "kernel/lib/modules/$modules/kernel/fs/overlayfs/overlay.ko" \
-    "$root/lib/modules/$modules/"
+for module in block/bfq fs/overlayfs/overlay fs/quota/quota_tree fs/quota/quota_v2; do
+    cp "kernel/lib/modules/$modules/kernel/$module.ko" "$root/lib/modules/$modules/"
+done
 
 cp -R "$here/image/." "$root/"
 chmod 0755 "$root/sbin/vm-init"

@@ -1,11 +1,12 @@
 //! After a restart of ours: what there is, and what runs on.
 
 use casemate_spec::Result;
-use casemate_spec::wire::{Adopted, HexId, Tenant};
+use casemate_spec::wire::{Adopted, HexId, RefusalKind, Tenant};
 
 use crate::broker::Broker;
 use crate::child::Identity;
 use crate::containers::{Container, Kept, Made, Process, Shim, Stage};
+use crate::refusal::refuse;
 use crate::start::kept_name;
 use crate::tree;
 
@@ -91,22 +92,24 @@ impl Broker {
     }
 
     fn adopt_process(&mut self, id: &HexId, exec: Option<&HexId>, kept: Kept) {
-        match kept.shim.open() {
-            Some(pidfd) if kept.born => {
-                let process = Process { kept, shim: Shim::Adopted(pidfd) };
-                self.set_stage(id, exec, Stage::Running(Box::new(process)));
-            }
-            // Nobody was told that it runs: it is called off, as if the runtime had failed.
-            Some(pidfd) => {
-                rustix::process::pidfd_send_signal(pidfd, rustix::process::Signal::TERM).unwrap_or_default();
-                self.process_ended(id, exec, &kept);
-            }
-            None => self.process_ended(id, exec, &kept),
+        let Some(pidfd) = kept.shim.open() else { return self.process_ended(id, exec, &kept) };
+        if !kept.born {
+            // Nobody was told that it runs. A start that is under way is called off; a shim that is past it takes no
+            // notice, and says itself which process is its.
+            let term = rustix::process::Signal::TERM;
+            rustix::process::pidfd_send_signal(&pidfd, term).unwrap_or_default();
         }
+        let process = Process { kept, shim: Shim::Adopted(pidfd) };
+        self.set_stage(id, exec, Stage::Running(Box::new(process)));
     }
 
     /// What the next daemon is told of it, in Hello. Execs that have ended are forgotten once it has been.
     pub(crate) fn adopted(&mut self) -> Vec<Adopted> {
+        // Starts that an earlier daemon asked for: those that are not done would come to an end that nobody is told.
+        for (id, exec) in self.births.keys().cloned().collect::<Vec<_>>() {
+            self.born(&id, exec.as_ref());
+            self.birth_failed(&id, exec.as_ref(), refuse(RefusalKind::Failed, "its daemon is gone"));
+        }
         let mut list = Vec::new();
         let mut told = Vec::new();
         for (id, container) in &self.containers {
@@ -144,5 +147,5 @@ impl Broker {
 /// A place whose owner cannot be read any more can be removed, and nothing else: no tenant is called so.
 fn unreadable() -> Option<Made> {
     let tenant: Tenant = "0-unreadable".parse().ok()?;
-    Some(Made { tenant, layers: Vec::new() })
+    Some(Made { tenant, layers: Vec::new(), quota: None })
 }

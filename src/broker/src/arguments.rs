@@ -15,6 +15,7 @@ Starts casemated, confined, and does with privilege what it may ask for.
       --data-root DIR      Images, volumes, logs and the daemon's own files
       --config DIR         casemate.toml, runtime.toml, policies and certificates
       --listen ADDR:PORT   Where the API is offered; TCP, and TLS on it
+      --run-dir DIR        What lives as long as the host runs [default: /run/casemate]
       --libexec DIR        Where runtime, casemate-shim and casemate-layer are [default: beside this program]
       --daemon FILE        The daemon [default: casemated beside this program]
       --policy NAME        The policy of containers for which none is asked [default: runtime.toml's]
@@ -42,6 +43,8 @@ pub struct Arguments {
     pub config: PathBuf,
     /// `--listen`
     pub listen: Vec<SocketAddr>,
+    /// `--run-dir`
+    pub run: PathBuf,
     /// `--libexec`
     pub libexec: PathBuf,
     /// `--daemon`
@@ -74,6 +77,7 @@ pub fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Asked> {
 
 fn serve(words: Vec<OsString>) -> Result<Arguments> {
     let (mut data, mut config, mut libexec, mut daemon) = (None, None, None, None);
+    let mut run = PathBuf::from("/run/casemate");
     let (mut listen, mut macvlan, mut policy, mut channel) = (Vec::new(), Vec::new(), None, false);
     let mut words = words.into_iter();
     while let Some(word) = words.next() {
@@ -88,6 +92,7 @@ fn serve(words: Vec<OsString>) -> Result<Arguments> {
         let text = || value.to_str().ok_or_else(|| Error::new(&name, "not UTF-8"));
         match name.as_str() {
             "--data-root" => data = Some(PathBuf::from(value)),
+            "--run-dir" => run = PathBuf::from(value),
             "--config" => config = Some(PathBuf::from(value)),
             "--libexec" => libexec = Some(PathBuf::from(value)),
             "--daemon" => daemon = Some(PathBuf::from(value)),
@@ -116,6 +121,7 @@ fn serve(words: Vec<OsString>) -> Result<Arguments> {
         data: data.ok_or_else(|| missing("--data-root"))?,
         config: config.ok_or_else(|| missing("--config"))?,
         listen,
+        run,
         daemon: daemon.unwrap_or_else(|| beside.join("casemated")),
         libexec: libexec.unwrap_or(beside),
         policy,

@@ -49,11 +49,12 @@ pub struct Broker {
     pub(crate) in_use: Vec<HexId>,
     pub(crate) jobs: BTreeMap<u64, Job>,
     pub(crate) births: BTreeMap<(HexId, Option<HexId>), Birth>,
-    /// Shims that are no longer needed, until they end.
-    pub(crate) leaving: Vec<Running>,
-    /// Processes of exec whose end the daemon has heard of by now.
-    /// Questions that wait for helpers to be done with a container's files.
+    /// A shim that waits for the next order, so that the next start has two programs' starts behind it.
+    pub(crate) spare: Option<(Running, OwnedFd)>,
+    pub(crate) spare_at: Option<Instant>,
+    /// Questions that wait for helpers to be done with a container's files, or for a start or a removal to be over.
     pub(crate) parked: Vec<Parked>,
+    /// Processes of exec whose end the daemon has heard of by now.
     pub(crate) told: Vec<(Instant, HexId, HexId)>,
     pub(crate) link: Option<Link>,
     pub(crate) daemon: Daemon,
@@ -137,7 +138,6 @@ enum Source {
     Job(u64),
     Birth(HexId, Option<HexId>),
     Shim(HexId, Option<HexId>),
-    Leaving,
 }
 
 /// Serves until the daemon has said farewell, or a signal came.
@@ -195,7 +195,8 @@ impl Broker {
             in_use: Vec::new(),
             jobs: BTreeMap::new(),
             births: BTreeMap::new(),
-            leaving: Vec::new(),
+            spare: None,
+            spare_at: None,
             told: Vec::new(),
             parked: Vec::new(),
             link: None,
@@ -228,7 +229,6 @@ impl Broker {
                 Source::Job(number) => self.job(number),
                 Source::Birth(id, exec) => self.born(&id, exec.as_ref()),
                 Source::Shim(id, exec) => self.shim_ended(&id, exec.as_ref()),
-                Source::Leaving => self.leaving.retain_mut(|shim| shim.ended().is_none()),
             }
         }
         self.pass_time()
@@ -262,7 +262,6 @@ impl Broker {
                 }
             }
         }
-        list.extend(self.leaving.iter().map(|shim| (Source::Leaving, shim.pidfd(), PollFlags::IN)));
         list
     }
 
@@ -299,9 +298,8 @@ impl Broker {
             .chain(self.daemon.deadline())
             .chain(self.dns.deadline())
             .chain(self.repair_at)
-            .chain([self.save_at])
-            .min()
-            .unwrap_or(self.save_at)
+            .chain(self.spare_at)
+            .fold(self.save_at, Instant::min)
     }
 
     fn pass_time(&mut self) -> Result<()> {
@@ -322,6 +320,9 @@ impl Broker {
         let (due, later) = std::mem::take(&mut self.told).into_iter().partition(|(when, ..)| *when <= now);
         self.told = later;
         self.forget_execs(due);
+        if self.spare_at.take_if(|when| *when <= now).is_some() {
+            self.spare = self.start_shim().inspect_err(say).ok();
+        }
         if self.save_at <= now {
             self.save_at = now + SAVE;
             if let Some(log) = self.audit.unsaved() {

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::broker::Broker;
 use crate::places::ROOT;
+use crate::start::words;
 use crate::tree;
 
 impl Broker {
@@ -41,14 +42,9 @@ impl Broker {
     /// The runtime's command line for a container, up to its command.
     pub fn runtime_words(&self) -> Vec<String> {
         let text = |path: &Path| path.to_string_lossy().into_owned();
-        let mut words = vec![
-            text(&self.arguments.libexec.join("runtime")),
-            "--exit-by-cause".to_owned(),
-            "--root".to_owned(),
-            text(&self.places.run.join("runtime")),
-            "--config-dir".to_owned(),
-            text(&self.places.config),
-        ];
+        let (program, root) = (self.arguments.libexec.join("runtime"), self.places.run.join("runtime"));
+        let (program, root, config) = (text(&program), text(&root), text(&self.places.config));
+        let mut words = words(&[&program, "--exit-by-cause", "--root", &root, "--config-dir", &config]);
         if let Some(policy) = &self.arguments.policy {
             words.extend(["--policy".to_owned(), policy.to_string()]);
         }

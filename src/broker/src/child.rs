@@ -15,6 +15,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// The most that is kept of what a child says: its end.
 const SAID: usize = 16 << 10;
+/// How long a child that is followed may take to end when it is asked to.
+const GRACE: Duration = Duration::from_secs(5);
 /// The most that is kept of a document that a child prints.
 const DOCUMENT: usize = 4 << 20;
 
@@ -139,9 +141,9 @@ impl Running {
         Some(Ended { code, said: String::from_utf8_lossy(&self.said).into_owned() })
     }
 
-    /// Sends it a signal. One that has ended gets none.
+    /// Sends it a signal. One that has ended gets none; one that is asked to end has not long to do so.
     pub fn signal(&mut self, signal: Signal) {
-        self.deadline = None;
+        self.deadline = (signal == Signal::TERM).then(|| Instant::now() + GRACE);
         if pidfd_send_signal(&self.pidfd, signal).is_err() {
             // It ended a moment ago: its descriptor will say so.
             self.deadline = None;

@@ -48,6 +48,9 @@ pub struct Made {
     pub tenant: Tenant,
     /// The layers it stands on, the lowest first.
     pub layers: Vec<HexId>,
+    /// How many bytes it may write into its own.
+    #[serde(default)]
+    pub quota: Option<u64>,
 }
 
 /// Where a process is in its life.

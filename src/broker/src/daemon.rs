@@ -152,8 +152,9 @@ impl Broker {
         let flags = SocketFlags::CLOEXEC;
         let (ours, theirs) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
             .map_err(|errno| tree::failed("channel", errno))?;
-        let (program, store) = self.daemon_program();
-        self.write_bundle(NAME, &program.config(&self.places.in_store("system")), &store)?;
+        let (program, mut store) = self.daemon_program();
+        let config = program.config(&self.places.in_store("system"), &mut store);
+        self.write_bundle(NAME, &config, &store)?;
         let bundle = self.places.bundle(NAME);
         let document = bundle.join("store.json").to_string_lossy().into_owned();
         let words = ["--store", &document, "run", "--bundle", &bundle.to_string_lossy(), NAME];

@@ -116,8 +116,9 @@ impl Broker {
             binds: vec![(PLACE.to_owned(), program, false)],
             ..Program::default()
         };
-        let store = StoreDocument::new(Vec::new());
-        self.write_bundle(NAME, &program.config(&self.places.in_store("system")), &store)?;
+        let mut store = StoreDocument::new(Vec::new());
+        let config = program.config(&self.places.in_store("system"), &mut store);
+        self.write_bundle(NAME, &config, &store)?;
         let bundle = self.places.bundle(NAME);
         let document = bundle.join("store.json").to_string_lossy().into_owned();
         let words = ["--store", &document, "run", "--bundle", &bundle.to_string_lossy(), NAME];

@@ -2,6 +2,7 @@
 //! running one. It is judged by how it ends; what it says goes to the daemon, by a pipe that we do not read.
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -87,7 +88,8 @@ impl Broker {
         })
     }
 
-    /// What must end before this may begin: a root is not assembled twice while somebody writes to it.
+    /// What must end before this may begin: a root is not assembled twice while somebody writes to it, nor while a start
+    /// that nobody waits for any more is being called off.
     pub(crate) fn must_wait(&self, ask: &Ask) -> Option<HexId> {
         if let Ask::Start { id, .. } | Ask::Release { id } | Ask::RemoveContainer { id } = ask
             && self.containers.get(id).is_some_and(|container| !container.leaving.is_empty())
@@ -103,7 +105,8 @@ impl Broker {
             _ => return None,
         };
         let container = self.containers.get(id)?;
-        (container.writer || (alone && container.readers > 0)).then(|| id.clone())
+        let busy = container.readers > 0 || matches!(container.stage, Stage::Busy);
+        (container.writer || (alone && busy)).then(|| id.clone())
     }
 
     fn show(&self, view: View, task: &Task) -> Result<Shown, Refusal> {
@@ -123,13 +126,13 @@ impl Broker {
                 shown.uses.extend(list);
             }
             View::Changes { id, layers } => {
-                let place = self.made_with(&id, &layers)?;
+                let (place, _) = self.made_with(&id, &layers)?;
                 shown.overlay(self.lowers(&layers), None);
                 shown.bind("/changes", place.join("fs"), false);
                 shown.container = Some((id, false));
             }
             View::Container { id, root: Root { layers, .. }, mounts } => {
-                let place = self.made_with(&id, &layers)?;
+                let (place, quota) = self.made_with(&id, &layers)?;
                 // Places to mount on are made in the container's own layer, as its start would.
                 let copied = |destination: &str| matches!(task, Task::CopyUp { path } if path == destination);
                 let writable = writes(task) || mounts.iter().any(|mount| !copied(&mount.destination));
@@ -137,7 +140,7 @@ impl Broker {
                 if !writable {
                     lowers.insert(0, place.join("fs"));
                 }
-                shown.overlay(lowers, writable.then_some(place));
+                shown.overlay(lowers, writable.then_some((place, quota)));
                 for mount in mounts {
                     let MountKind::Volume { volume, subpath } = mount.kind else {
                         return Err(refuse(RefusalKind::Invalid, "mounts: only volumes are seen"));
@@ -177,14 +180,14 @@ impl Broker {
         }
     }
 
-    fn made_with(&self, id: &HexId, layers: &[HexId]) -> Result<std::path::PathBuf, Refusal> {
+    pub(crate) fn made_with(&self, id: &HexId, layers: &[HexId]) -> Result<(PathBuf, Option<u64>), Refusal> {
         let unknown =
             || refuse(RefusalKind::NotFound, format!("container {}: it has no place here", id.short()));
         let container = self.containers.get(id).ok_or_else(unknown)?;
         if container.made.layers != layers {
             return Err(refuse(RefusalKind::Invalid, "layers are not those that it was made with"));
         }
-        Ok(self.places.stored("containers", id))
+        Ok((self.places.stored("containers", id), container.made.quota))
     }
 
     /// Starts a helper in a container of its own.
@@ -198,7 +201,7 @@ impl Broker {
         let name = format!("help-{}-{}", std::process::id(), self.next_serial());
         shown.program.args = vec!["/proc/self/fd/4".to_owned(), order("/view", task)?];
         shown.program.cgroup = self.places.cgroup("Helpers", &name);
-        let config = shown.program.config(&self.places.in_store("system"));
+        let config = shown.program.config(&self.places.in_store("system"), &mut shown.store);
         self.write_bundle(&name, &config, &shown.store).map_err(refused)?;
         let bundle = self.places.bundle(&name);
         let store = bundle.join("store.json").to_string_lossy().into_owned();
@@ -285,12 +288,12 @@ impl Broker {
             }
         }
         if !begins {
-            self.take_up(id);
+            self.unpark(id);
         }
     }
 
-    /// Questions that have waited for something about a container are asked again.
-    pub(crate) fn take_up(&mut self, id: &HexId) {
+    /// Whoever has waited for a container is admitted, or waits for the next.
+    pub(crate) fn unpark(&mut self, id: &HexId) {
         let (now, later) = std::mem::take(&mut self.parked).into_iter().partition(|parked| parked.id == *id);
         self.parked = later;
         for Parked { asker, ask, descriptors, .. } in now {
@@ -313,12 +316,12 @@ impl Shown {
         Self { program, store: StoreDocument::new(Vec::new()), uses, container: None }
     }
 
-    fn bind(&mut self, destination: &str, source: std::path::PathBuf, writable: bool) {
+    fn bind(&mut self, destination: &str, source: PathBuf, writable: bool) {
         self.program.binds.push((destination.to_owned(), source, writable));
         self.store.bind(destination);
     }
 
-    fn overlay(&mut self, lowers: Vec<std::path::PathBuf>, own: Option<std::path::PathBuf>) {
+    fn overlay(&mut self, lowers: Vec<PathBuf>, own: Option<(PathBuf, Option<u64>)>) {
         // No layers at all: the mount point is as empty.
         if !lowers.is_empty() {
             self.program.overlays.push(("/view".to_owned(), own.is_some()));

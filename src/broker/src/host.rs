@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
+use std::os::fd::AsFd;
 
 use casemate_policy::{Builtin, Policy, document, load};
 use casemate_spec::wire::Host;
@@ -47,9 +48,8 @@ pub fn of(arguments: &Arguments, places: &Places) -> Result<Host> {
         cgroup_version: if is_v2 { 2 } else { 1 },
         policies: choosable(places, &policy, settings.selectable),
         policy,
-        // Project ids are set by an ioctl(2) for which there is no safe call: quotas are refused, not forgotten.
-        quotas: false,
-        rootless: false,
+        quotas: casemate_core::sys::quota::is_enforced(places.store.as_fd()),
+        rootless: places.rootless,
         space: space(places),
         filesystem: filesystem.to_owned(),
         data_root: places.data.display().to_string(),

@@ -61,6 +61,11 @@ impl Broker {
 
     /// Makes a network, or has one that is there be so.
     pub(crate) fn make_network(&mut self, asker: &Asker, network: Network) -> Result<(), Refusal> {
+        if self.host.rootless {
+            let mut refusal = refuse(RefusalKind::Unsupported, "networks need root of the host");
+            refusal.hint = Some("without root there are --network none, host and container:NAME".to_owned());
+            return Err(refusal);
+        }
         let conflict = |text: String| Err(refuse(RefusalKind::Conflict, text));
         let known = self.networks.get(&network.id);
         if known.is_some_and(|known| known != &network) {
@@ -254,7 +259,7 @@ impl Broker {
             let (now, later) = waited.partition::<Vec<_>, _>(|waiting| waiting.id == id);
             broker.when_detached = later;
             now.into_iter().for_each(|waiting| (waiting.then)(broker));
-            broker.take_up(&id);
+            broker.unpark(&id);
         });
     }
 

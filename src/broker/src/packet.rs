@@ -50,10 +50,8 @@ pub fn receive(socket: impl AsFd) -> Incoming {
         return Incoming::Closed;
     }
     if read.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
-        return Incoming::Bad(Error::new(
-            "message",
-            "longer than a packet may be, or with too many descriptors",
-        ));
+        let why = "longer than a packet may be, or with too many descriptors";
+        return Incoming::Bad(Error::new("message", why));
     }
     bytes.truncate(read.bytes);
     if bytes == [IN_MEMFD] {

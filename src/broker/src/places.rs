@@ -69,6 +69,8 @@ pub struct Places {
     pub run: PathBuf,
     /// The first 16 digits of the data root's digest.
     pub instance: String,
+    /// We are root of a user namespace only.
+    pub rootless: bool,
     /// `store`
     pub store: OwnedFd,
     /// `store/layers`
@@ -105,7 +107,7 @@ impl Places {
         let (config, _) = root(&arguments.config, 0o755)?;
         let digest = Sha256::digest(data.as_os_str().as_encoded_bytes());
         let instance: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        let (_, runs) = root(Path::new("/run/casemate"), 0o755)?;
+        let (runs_path, runs) = root(&arguments.run, 0o755)?;
         let run_at = tree::ensure_dir(&runs, &instance, ROOT, 0o700)?;
         let lock = lock(&run_at)?;
         let private = |at: &OwnedFd, name| tree::ensure_dir(at, name, ROOT, 0o700);
@@ -114,7 +116,8 @@ impl Places {
         tree::ensure_dir(&at, "daemon", DAEMONS, 0o700)?;
         private(&run_at, "runtime")?;
         let places = Self {
-            run: Path::new("/run/casemate").join(&instance),
+            run: runs_path.join(&instance),
+            rootless: is_rootless(),
             layers: private(&store, "layers")?,
             staging: private(&store, "staging")?,
             containers: private(&store, "containers")?,
@@ -142,7 +145,7 @@ impl Places {
     /// # Errors
     /// The kernel's.
     pub fn leave(&self) -> Result<()> {
-        let (_, runs) = root(Path::new("/run/casemate"), 0o755)?;
+        let (_, runs) = root(self.run.parent().unwrap_or(&self.run), 0o755)?;
         tree::remove(runs, &self.instance)
     }
 
@@ -166,10 +169,20 @@ impl Places {
         self.run.join("bundles").join(name)
     }
 
-    /// A control group's path. Tenants are written small, so that nothing of ours is one of theirs.
+    /// A control group's path. Tenants are written small, so that nothing of ours is one of theirs. A user has none to
+    /// name: the runtime finds out whether one can be had beneath our own.
     pub fn cgroup(&self, parent: &str, name: &str) -> String {
+        if self.rootless {
+            return String::new();
+        }
         format!("/casemate-{}/{parent}/{name}", self.instance)
     }
+}
+
+/// Whether we are root of a user namespace only, whose map is not that of the first one (user_namespaces(7)).
+fn is_rootless() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map");
+    map.is_ok_and(|map| !map.split_ascii_whitespace().eq(["0", "0", "4294967295"]))
 }
 
 /// A directory that the operator named, and everything above it, made when missing. Its path is made canonical, so that

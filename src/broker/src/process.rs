@@ -66,17 +66,19 @@ impl Broker {
     pub(crate) fn birth_failed(&mut self, id: &HexId, exec: Option<&HexId>, refusal: Refusal) {
         let Some(mut birth) = self.births.remove(&(id.clone(), exec.cloned())) else { return };
         birth.shim.signal(rustix::process::Signal::TERM);
-        self.leaving.push(birth.shim);
         let (asker, id, exec) = (birth.asker, id.clone(), exec.cloned());
-        if exec.is_some() {
-            self.forget(&id, exec.as_ref());
-            return self.answer(&asker, Err(refusal));
-        }
-        // The runtime leaves nothing behind when it fails, unless it was killed at it.
-        let delete = self.runtime(&["delete", "--force", id.as_str()]);
-        self.run(delete, Listen::Errors, PATIENCE, move |broker, _| {
-            broker.forget(&id, None);
-            broker.when_detached(&id, move |broker| broker.answer(&asker, Err(refusal)));
+        // Its end is the runtime's, too: what is looked for afterwards does not change any more.
+        self.follow(birth.shim, move |broker, _| {
+            if exec.is_some() {
+                broker.forget(&id, exec.as_ref());
+                return broker.answer(&asker, Err(refusal));
+            }
+            // The runtime leaves nothing behind when it fails, unless it was killed at it.
+            let delete = broker.runtime(&["delete", "--force", id.as_str()]);
+            broker.run(delete, Listen::Errors, PATIENCE, move |broker, _| {
+                broker.forget(&id, None);
+                broker.when_detached(&id, move |broker| broker.answer(&asker, Err(refusal)));
+            });
         });
     }
 
@@ -137,6 +139,16 @@ impl Broker {
         }
     }
 
+    /// Sends a signal to the process of an exec.
+    pub(crate) fn signal_exec(&self, id: &HexId, exec: &HexId, signal: i32) -> Result<(), Refusal> {
+        let gone = || refuse(RefusalKind::NotFound, "there is no such process, or it has ended");
+        let stage = self.containers.get(id).and_then(|container| container.execs.get(exec));
+        let Some(Stage::Running(process)) = stage else { return Err(gone()) };
+        let process = process.kept.process.and_then(Identity::open).ok_or_else(gone)?;
+        let signal = rustix::process::Signal::from_named_raw(signal).ok_or_else(gone)?;
+        rustix::process::pidfd_send_signal(process, signal).map_err(|_| gone())
+    }
+
     /// Gives back what a container holds on the host, and says how it ended.
     pub(crate) fn release(&mut self, asker: &Asker, id: &HexId) -> Result<(), Refusal> {
         let exited = match self.containers.get(id).map(|container| &container.stage) {
@@ -152,7 +164,7 @@ impl Broker {
             let entry = Entry::new("container.exited").text("id", id.as_str());
             self.tell(&entry.number("code", exited.code.into()));
             if let Shim::Child(shim) = process.shim {
-                self.leaving.push(shim);
+                self.follow(shim, |_, _| {});
             }
         }
         let (asker, id) = (asker.clone(), id.clone());
@@ -178,6 +190,7 @@ impl Broker {
         if exec.is_none() {
             self.detach(id);
         }
+        let mut leaving = Vec::new();
         if let Some(container) = self.containers.get_mut(id) {
             match exec {
                 Some(exec) => drop(container.execs.remove(exec)),
@@ -189,7 +202,7 @@ impl Broker {
                         if let Stage::Running(process) = stage
                             && let Shim::Child(shim) = process.shim
                         {
-                            self.leaving.push(shim);
+                            leaving.push(shim);
                         }
                     }
                 }
@@ -205,12 +218,15 @@ impl Broker {
             }
         }
         gone.into_iter().filter_map(Result::err).for_each(|error| crate::say(&error));
+        leaving.into_iter().for_each(|shim| self.follow(shim, |_, _| {}));
+        self.unpark(id);
     }
 
     pub(crate) fn set_stage(&mut self, id: &HexId, exec: Option<&HexId>, stage: Stage) {
         if let Some(place) = self.containers.get_mut(id).and_then(|container| container.stage_of(exec)) {
             *place = stage;
         }
+        self.unpark(id);
     }
 
     pub(crate) fn exit_of(&self, id: &HexId, exec: Option<&HexId>) -> Option<Exited> {

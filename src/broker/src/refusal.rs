@@ -1,11 +1,16 @@
 //! Why not: what the runtime says, told apart for the API.
 
 use casemate_spec::Error;
-use casemate_spec::wire::{Refusal, RefusalKind};
+use casemate_spec::wire::{HexId, Refusal, RefusalKind};
 
 /// A refusal of ours.
 pub fn refuse(kind: RefusalKind, message: impl Into<String>) -> Refusal {
     Refusal { kind, message: message.into(), hint: None }
+}
+
+/// What is said of a container that is not there.
+pub fn unknown(id: &HexId) -> Refusal {
+    refuse(RefusalKind::NotFound, format!("container {}: it has no place here", id.short()))
 }
 
 /// An error on the way to what was admitted.

@@ -12,7 +12,7 @@ use crate::audit::Entry;
 use crate::broker::{Asker, Broker, Parked, refused};
 use crate::containers::Stage;
 use crate::packet::in_memory;
-use crate::refusal::refuse;
+use crate::refusal::{refuse, unknown};
 use crate::verbs;
 
 /// So many questions may be unanswered.
@@ -63,9 +63,7 @@ impl Broker {
             return Ok(());
         }
         let id = ask.container().ok_or_else(|| refuse(RefusalKind::Invalid, "no container is named"))?;
-        let unknown =
-            || refuse(RefusalKind::NotFound, format!("container {}: it has no place here", id.short()));
-        self.containers.get(id).ok_or_else(unknown)?.admits(when)
+        self.containers.get(id).ok_or_else(|| unknown(id))?.admits(when)
     }
 
     #[allow(clippy::too_many_lines, reason = "the closed table: a row for each verb")]
@@ -99,10 +97,10 @@ impl Broker {
             Ask::Connect { id, exec } => {
                 self.connection(&id, exec.as_ref()).map(|fd| Some((Answer::Connected, vec![fd])))
             }
-            Ask::Signal { id, signal, all } => {
-                let signal = signal.to_string();
-                let words = ["kill", "--all", id.as_str(), &signal];
-                self.about(asker, words.iter().copied().filter(|word| all || *word != "--all"))
+            Ask::Signal { id, exec: Some(exec), signal, .. } => done(self.signal_exec(&id, &exec, signal)),
+            Ask::Signal { id, exec: None, signal, all } => {
+                self.kill(asker, &id, &signal.to_string(), all);
+                Ok(None)
             }
             Ask::Pause { id } => self.freeze(asker, id, true),
             Ask::Resume { id } => self.freeze(asker, id, false),
@@ -171,14 +169,10 @@ impl Broker {
         Ok((Answer::Hello { host, running }, sockets))
     }
 
-    fn about<'a>(
-        &mut self,
-        asker: &Asker,
-        words: impl Iterator<Item = &'a str>,
-    ) -> Result<Option<(Answer, Vec<OwnedFd>)>, Refusal> {
+    fn kill(&mut self, asker: &Asker, id: &HexId, signal: &str, all: bool) {
+        let words = ["kill", "--all", id.as_str(), signal].into_iter().filter(|word| all || *word != "--all");
         let command = self.runtime(&words.collect::<Vec<_>>());
         self.run_for(asker.clone(), command, |_| {});
-        Ok(None)
     }
 
     /// A command that reads a document.
@@ -239,6 +233,9 @@ impl Broker {
         tenant: &Tenant,
         limits: &Limits,
     ) -> Result<Option<(Answer, Vec<OwnedFd>)>, Refusal> {
+        if self.host.rootless {
+            return Err(refuse(RefusalKind::Unsupported, "quotas of a tenant need control groups, and root"));
+        }
         // A thousandth of a processor is a hundred microseconds of the usual period.
         let cpu = limits.cpu.map(|cpu| json!({ "quota": cpu.saturating_mul(100), "period": 100_000 }));
         let memory = limits.memory.map(|bytes| json!({ "limit": bytes, "swap": bytes }));

@@ -12,6 +12,7 @@ use casemate_spec::wire::{
 use casemate_spec::{Error, Result};
 use oci_spec::runtime::Process as OciProcess;
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags,
     SocketType,
@@ -23,12 +24,15 @@ use crate::bundle::command;
 use crate::child::{Listen, Running};
 use crate::containers::{Kept, Stage};
 use crate::places::{ROOT, SHIMS, STORE};
-use crate::refusal::refuse;
+use crate::refusal::{refuse, unknown};
 use crate::tree;
 use casemate_spec::wire::StoreDocument;
 
 /// How long the runtime may take to start a process.
 pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long after a start the next shim is laid up: what was started has the processors first.
+const SPARE: Duration = Duration::from_millis(10);
 
 /// A process that is being started.
 pub struct Birth {
@@ -67,9 +71,8 @@ impl Broker {
         let bundle = format!("check-{}", self.next_serial());
         let prepared = self.prepare(id, asked, &bundle, Vec::new())?;
         let path = self.places.bundle(&bundle);
-        let words =
-            [&prepared.words[..], &words(&["check", "--format", "json"]), &words(&[&path.to_string_lossy()])];
-        let words = words.concat();
+        let check = words(&["check", "--format", "json", &path.to_string_lossy()]);
+        let words = [&prepared.words[..], &check].concat();
         let asker = asker.clone();
         let check = command(words.iter().map(String::as_str));
         self.run(check, Listen::Output, Duration::from_secs(60), move |broker, ended| {
@@ -108,7 +111,7 @@ impl Broker {
             }
         })?;
         let bundle = self.places.bundle(id.as_str());
-        let run = ["run", "--detach", "--bundle", &bundle.to_string_lossy(), id.as_str()].map(str::to_owned);
+        let run = words(&["run", "--detach", "--bundle", &bundle.to_string_lossy(), id.as_str()]);
         let launch = Launch {
             asker: asker.clone(),
             id: id.clone(),
@@ -140,9 +143,8 @@ impl Broker {
     fn launch_with(&mut self, launch: Launch, runtime: Vec<String>, paths: Vec<String>) {
         let bundle = self.places.bundle(launch.id.as_str());
         let child = |verb: &str, paths: &[String]| {
-            let mut words = vec!["/proc/self/exe".to_owned(), "work".to_owned(), verb.to_owned()];
-            words.extend_from_slice(paths);
-            command(words.iter().map(String::as_str))
+            let words = ["/proc/self/exe", "work", verb].into_iter();
+            command(words.chain(paths.iter().map(String::as_str)))
         };
         let (look, make) = (child("look", &paths), child("make", &paths));
         let check = [&runtime[..], &words(&["check", &bundle.to_string_lossy()])].concat();
@@ -172,8 +174,7 @@ impl Broker {
         privileged: bool,
         streams: Streams,
     ) -> Result<(), Refusal> {
-        let container =
-            self.containers.get_mut(id).ok_or_else(|| refuse(RefusalKind::NotFound, "no such container"))?;
+        let container = self.containers.get_mut(id).ok_or_else(|| unknown(id))?;
         if container.execs.contains_key(exec) {
             return Err(refuse(RefusalKind::Conflict, format!("exec {}: it is there already", exec.short())));
         }
@@ -190,12 +191,12 @@ impl Broker {
         }
         let name = format!("exec-{exec}.json");
         let path = self.places.bundle(id.as_str()).join(&name).to_string_lossy().into_owned();
-        let rest = ["exec", "--detach", "--process", &path, id.as_str()];
+        let exec_words = words(&["exec", "--detach", "--process", &path, id.as_str()]);
         let launch = Launch {
             asker: asker.clone(),
             id: id.clone(),
             exec: Some(exec.clone()),
-            words: [&self.runtime_words()[..], &words(&rest)].concat(),
+            words: [&self.runtime_words()[..], &exec_words].concat(),
             streams,
             volumes: Vec::new(),
             held: Vec::new(),
@@ -215,9 +216,7 @@ impl Broker {
         bundle: &str,
         files: Vec<(&'static str, std::path::PathBuf)>,
     ) -> Result<Prepared, Refusal> {
-        let unknown =
-            || refuse(RefusalKind::NotFound, format!("container {}: it has no place here", id.short()));
-        let made = &self.containers.get(id).ok_or_else(unknown)?.made;
+        let made = &self.containers.get(id).ok_or_else(|| unknown(id))?.made;
         if made.tenant != asked.tenant || made.layers != asked.root.layers {
             return Err(refuse(RefusalKind::Invalid, "tenant or layers are not those that it was made with"));
         }
@@ -243,8 +242,8 @@ impl Broker {
             asked.to_config(&places).map_err(|error| refuse(RefusalKind::Invalid, error.to_string()))?;
         let mut store = StoreDocument::new(written.binds);
         let ours = &self.places;
-        store.hide([ours.data.clone(), ours.config.clone(), "/run/casemate".into()]);
-        store.overlay("/", self.lowers(&asked.root.layers), Some(self.places.stored("containers", id)));
+        store.hide([ours.data.clone(), ours.config.clone(), self.arguments.run.clone()]);
+        store.overlay("/", self.lowers(&asked.root.layers), Some(self.made_with(id, &asked.root.layers)?));
         self.write_bundle(bundle, &written.spec, &store).map_err(refused)?;
         let mut runtime = self.runtime_words();
         let document = self.places.bundle(bundle).join("store.json");
@@ -341,23 +340,22 @@ impl Broker {
         self.answer(&launch.asker, Err(refusal));
     }
 
-    /// Starts the shim; what it is, is written down before it is told what to do.
+    /// Takes the shim that waits, or starts one; what it is, is written down before it is told what to do.
     fn spawn_shim(&mut self, launch: &Launch) -> Result<(Running, OwnedFd, OwnedFd, Kept)> {
         let name = shim_name(&launch.id, launch.exec.as_ref());
         self.audit.write(&Entry::new("shim.started").text("id", &name))?;
         tree::remove(&self.places.shims, &name)?;
         let place = tree::make_dir(&self.places.shims, &name, SHIMS, 0o700)?;
-        let (control, theirs) = pair()?;
         let (connection, first) = pair()?;
-        let listener = listen(&place)?;
+        let listener = listen(&place).map_err(|errno| tree::failed("shim.sock", errno))?;
         let log = match launch.streams.log {
             LogOrder::JsonFile { .. } => Some(tree::open_dir(&self.places.logs, launch.id.as_str())?),
             LogOrder::None | LogOrder::Journald { .. } => None,
         };
-        let mut command =
-            command(std::iter::once(self.arguments.libexec.join("casemate-shim").to_string_lossy().as_ref()));
-        command.stdin(theirs);
-        let shim = Running::start(command, Listen::Nothing, None)?;
+        let lives =
+            |(mut shim, control): (Running, OwnedFd)| shim.ended().is_none().then_some((shim, control));
+        let (shim, control) = self.spare.take().and_then(lives).map_or_else(|| self.start_shim(), Ok)?;
+        self.spare_at = Some(Instant::now() + SPARE);
         let identity = shim.identity().ok_or_else(|| Error::new("casemate-shim", "it ended at once"))?;
         let kept = Kept {
             shim: identity,
@@ -372,8 +370,17 @@ impl Broker {
         let descriptors = [place.as_fd(), listener.as_fd(), first.as_fd()];
         let descriptors: Vec<BorrowedFd<'_>> =
             descriptors.into_iter().chain(log.as_ref().map(AsFd::as_fd)).collect();
-        send(&control, &order, &descriptors)?;
+        send(&control, &order, &descriptors).map_err(|errno| tree::failed("order", errno))?;
         Ok((shim, control, connection, kept))
+    }
+
+    /// A shim that waits for its order, and has a runtime stand by for it.
+    pub(crate) fn start_shim(&self) -> Result<(Running, OwnedFd)> {
+        let (control, theirs) = pair()?;
+        let program = |name| self.arguments.libexec.join(name).to_string_lossy().into_owned();
+        let mut command = command([program("casemate-shim"), program("runtime")].iter().map(String::as_str));
+        command.stdin(theirs);
+        Ok((Running::start(command, Listen::Nothing, None)?, control))
     }
 
     /// One more connection to a shim.
@@ -393,9 +400,7 @@ impl Broker {
         if rustix::fs::fstat(&found).map_err(failed)?.st_uid != ROOT.0 {
             return Err(Error::new("shim.sock", "it is not the one that was made"));
         }
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
-            .map_err(failed)?;
+        let socket = seqpacket(SocketFlags::NONBLOCK).map_err(failed)?;
         let address = SocketAddrUnix::new(format!("/proc/self/fd/{}", found.as_raw_fd())).map_err(failed)?;
         rustix::net::connect(&socket, &address).map_err(failed)?;
         Ok(socket)
@@ -412,7 +417,8 @@ pub fn kept_name(exec: Option<&HexId>) -> String {
     exec.map_or_else(|| "shim.json".to_owned(), |exec| format!("shim-{exec}.json"))
 }
 
-fn words(words: &[&str]) -> Vec<String> {
+/// Words of a command line.
+pub fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
@@ -421,26 +427,26 @@ fn pair() -> Result<(OwnedFd, OwnedFd)> {
         .map_err(|errno| tree::failed("socket", errno))
 }
 
+fn seqpacket(flags: SocketFlags) -> Result<OwnedFd, Errno> {
+    let flags = flags | SocketFlags::CLOEXEC;
+    rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+}
+
 /// A path through the directory's descriptor: its own is longer than a socket's address may be.
-fn listen(place: &OwnedFd) -> Result<OwnedFd> {
-    let failed = |errno| tree::failed("shim.sock", errno);
-    let socket =
-        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-            .map_err(failed)?;
-    let address =
-        SocketAddrUnix::new(format!("/proc/self/fd/{}/shim.sock", place.as_raw_fd())).map_err(failed)?;
-    rustix::net::bind(&socket, &address).map_err(failed)?;
-    rustix::net::listen(&socket, 64).map_err(failed)?;
+fn listen(place: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let socket = seqpacket(SocketFlags::empty())?;
+    let address = SocketAddrUnix::new(format!("/proc/self/fd/{}/shim.sock", place.as_raw_fd()))?;
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, 64)?;
     Ok(socket)
 }
 
-fn send(socket: &OwnedFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<()> {
-    let failed = |errno| tree::failed("order", errno);
+fn send(socket: &OwnedFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
-        return Err(failed(rustix::io::Errno::TOOBIG));
+        return Err(Errno::TOOBIG);
     }
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-    rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags).map(drop).map_err(failed)
+    rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags).map(drop)
 }

@@ -37,10 +37,8 @@ impl Broker {
     pub(crate) fn keep_layer(&mut self, staging: &HexId, layer: &HexId) -> Result<(), Refusal> {
         self.unused(staging)?;
         if !tree::exists(&self.places.staging, staging.as_str()) {
-            return Err(refuse(
-                RefusalKind::NotFound,
-                format!("staging place {}: there is none", staging.short()),
-            ));
+            let text = format!("staging place {}: there is none", staging.short());
+            return Err(refuse(RefusalKind::NotFound, text));
         }
         if tree::exists(&self.places.layers, layer.as_str()) {
             return self.drop_staging(staging);
@@ -85,20 +83,14 @@ impl Broker {
         quota: Option<u64>,
     ) -> Result<(), Refusal> {
         if self.containers.contains_key(id) || tree::exists(&self.places.containers, id.as_str()) {
-            return Err(refuse(
-                RefusalKind::Conflict,
-                format!("container {}: it is there already", id.short()),
-            ));
-        }
-        if quota.is_some() {
-            let text = "disk quotas: this host's store has none";
-            return Err(refuse(RefusalKind::Unsupported, text));
+            let text = format!("container {}: it is there already", id.short());
+            return Err(refuse(RefusalKind::Conflict, text));
         }
         if let Some(missing) = layers.iter().find(|layer| !tree::exists(&self.places.layers, layer.as_str()))
         {
             return Err(refuse(RefusalKind::NotFound, format!("layer {}: there is none", missing.short())));
         }
-        let made = Made { tenant, layers };
+        let made = Made { tenant, layers, quota };
         self.lay_out(id, &made).map_err(refused)?;
         self.tenants.insert(made.tenant.to_string());
         self.containers.insert(id.clone(), Container::new(made));
@@ -126,10 +118,8 @@ impl Broker {
         if let Some(container) = self.containers.get(id)
             && !matches!(container.stage, Stage::Still)
         {
-            return Err(refuse(
-                RefusalKind::Conflict,
-                format!("container {}: it was not released", id.short()),
-            ));
+            let text = format!("container {}: it was not released", id.short());
+            return Err(refuse(RefusalKind::Conflict, text));
         }
         for at in [self.places.containers.try_clone(), self.places.logs.try_clone()] {
             self.discard(at, id.as_str())?;

@@ -109,12 +109,8 @@ pub fn write(
 /// # Errors
 /// The kernel's; larger than 16 MiB.
 pub fn read(at: impl AsFd, name: &str) -> Result<Option<Vec<u8>>> {
-    let file = match rustix::fs::openat(
-        at,
-        name,
-        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC,
-        Mode::empty(),
-    ) {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::openat(at, name, flags, Mode::empty()) {
         Err(Errno::NOENT | Errno::LOOP) => return Ok(None),
         other => other.map_err(|errno| failed(name, errno))?,
     };

@@ -40,10 +40,8 @@ pub fn check_descriptors(wants: &[Wants], given: &[impl AsFd]) -> Result<(), Ref
     }
     for (index, (wants, given)) in wants.iter().zip(given).enumerate() {
         if !fits(*wants, given.as_fd()) {
-            return Err(refuse(
-                RefusalKind::Invalid,
-                format!("descriptor {index} is none to read from or write to"),
-            ));
+            let text = format!("descriptor {index} is none to read from or write to");
+            return Err(refuse(RefusalKind::Invalid, text));
         }
     }
     Ok(())

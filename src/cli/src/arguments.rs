@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use casemate_spec::wire::{PolicyName, Tenant};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::audit::AuditVerb;
+use crate::policy::PolicyVerb;
 use crate::top::TopArgs;
 use crate::verbs::{ContainerVerb, ExecArgs, ImageVerb, RunArgs, SystemVerb};
 
@@ -16,7 +17,7 @@ use crate::verbs::{ContainerVerb, ExecArgs, ImageVerb, RunArgs, SystemVerb};
 pub struct Program {
     /// Everything that lasts: layers, volumes, certificates, metadata. Clients ask the daemon that DOCKER_HOST names, or
     /// else this one's
-    #[arg(long, global = true, value_name = "DIR", default_value = "/var/lib/casemate")]
+    #[arg(long, global = true, value_name = "DIR", default_value_os_t = crate::rootless::data_root())]
     pub data_root: PathBuf,
     /// What to do.
     #[command(subcommand)]
@@ -33,18 +34,27 @@ pub enum Command {
     /// Keep a broker running: what `up` leaves behind
     #[command(hide = true)]
     Supervise(UpArgs),
+    /// Write the id maps of a user's namespace
+    #[command(hide = true)]
+    MapIds {
+        /// Whose namespace
+        pid: u32,
+    },
     /// Certificates of the server and of clients
     #[command(subcommand)]
     Pki(PkiVerb),
     /// The record of who asked for what, and what came of it
     #[command(subcommand)]
     Audit(AuditVerb),
+    /// What confines containers, and who may what: explained, and tried out
+    #[command(subcommand)]
+    Policy(PolicyVerb),
     /// Say what this host can enforce, and what to turn on
     Doctor(DoctorArgs),
     /// Watch running containers: what they use, and under which policy
     Top(TopArgs),
     /// Run a container
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Run a command in a running container
     Exec(ExecArgs),
     #[command(flatten)]
@@ -128,6 +138,18 @@ pub enum PkiVerb {
     },
     /// List the certificates that were issued
     List,
+}
+
+/// The definition, for man pages and completions.
+pub fn command() -> clap::Command {
+    Program::command()
+}
+
+impl PkiVerb {
+    /// Whether it makes files, some of which are the daemon's.
+    pub fn writes(&self) -> bool {
+        !matches!(self, Self::List)
+    }
 }
 
 /// Reads the command line.

@@ -9,7 +9,12 @@ use rustix::fs::statfs;
 use serde_json::Value;
 
 use crate::arguments::DoctorArgs;
+use crate::pki::validity;
+use crate::place::Place;
 use crate::up;
+
+/// Seconds before its end in which a certificate or list is warned of.
+const SOON: i64 = 30 * 24 * 3600;
 
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +54,7 @@ impl Finding {
 /// The programs are not installed.
 pub fn run(args: &DoctorArgs, data_root: &Path) -> Result<ExitCode> {
     let features = features(args)?;
-    let findings = [
+    let mut findings = vec![
         kernel(),
         user_namespaces(),
         seccomp(),
@@ -58,8 +63,10 @@ pub fn run(args: &DoctorArgs, data_root: &Path) -> Result<ExitCode> {
         groups(),
         swap(),
         store(data_root),
+        quotas(data_root),
         root(),
     ];
+    findings.extend(certificates(data_root));
     for finding in &findings {
         let mark = match finding.grade {
             Grade::Good => "ok     ",
@@ -173,6 +180,47 @@ fn store(data_root: &Path) -> Finding {
         _ => (Grade::Weaker, "a filesystem that we have not tried"),
     };
     Finding::new("store", grade, found).remedy("put the data root on ext4 or xfs")
+}
+
+/// Nobody gets in once these have ended. Nothing is said of a data root that is not there, or not to be looked into.
+fn certificates(data_root: &Path) -> Vec<Finding> {
+    let Ok(place) = Place::find(data_root) else { return Vec::new() };
+    let now = jiff::Timestamp::now().as_second();
+    let mut findings = Vec::new();
+    let mut say = |what, end: i64| {
+        let day = jiff::Timestamp::from_second(end).map_or_else(|_| end.to_string(), |when| when.to_string());
+        let (grade, found) = match end - now {
+            ..0 => (Grade::Missing, format!("ended {day}: no client gets in")),
+            0..SOON => (Grade::Weaker, format!("ends {day}: no client gets in after that")),
+            _ => (Grade::Good, format!("until {day}")),
+        };
+        findings.push(Finding::new(what, grade, found).remedy("casemate pki renew"));
+    };
+    if let Ok(Some(end)) = validity::list_end(&place) {
+        say("revocation list", end);
+    }
+    if let Ok((end, _)) = validity::server(&place) {
+        say("server certificate", end);
+    }
+    findings
+}
+
+/// Whether the file system that the data root is on was mounted with quotas for projects.
+fn quotas(data_root: &Path) -> Finding {
+    let place = data_root.ancestors().find(|place| place.exists()).unwrap_or(Path::new("/"));
+    let place = fs::canonicalize(place).unwrap_or_else(|_| place.to_owned());
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    // Of two at one place, the later one is seen.
+    let found = fields.filter(|mount| mount.get(1).is_some_and(|at| place.starts_with(at)));
+    let mount =
+        found.enumerate().max_by_key(|(order, mount)| (mount.get(1).map_or(0, |at| at.len()), *order));
+    let options = mount.and_then(|(_, mount)| mount.get(3).copied()).unwrap_or_default();
+    let has = options.split(',').any(|option| matches!(option, "prjquota" | "pquota"));
+    let grade = if has { Grade::Good } else { Grade::Weaker };
+    let found = if has { "of projects" } else { "none: docker run --storage-opt size= is refused" };
+    Finding::new("disk quotas", grade, found)
+        .remedy("mount the data root's file system with prjquota; ext4 needs tune2fs -O project,quota -Q prjquota before")
 }
 
 fn root() -> Finding {

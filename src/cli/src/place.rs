@@ -8,6 +8,8 @@ use casemate_spec::wire::{DAEMON, STORE_IDS};
 use casemate_spec::{Error, Result};
 use sha2::{Digest, Sha256};
 
+use crate::rootless;
+
 /// The data root of a host that has one.
 const DEFAULT: &str = "/var/lib/casemate";
 
@@ -34,14 +36,13 @@ impl Place {
     /// Not root, or one cannot be made.
     pub fn make(data: &Path) -> Result<Self> {
         if !rustix::process::geteuid().is_root() {
-            let error = Error::new(data.display().to_string(), "only root may set up a data root");
-            return Err(error.hint("run it as root, for instance with sudo"));
+            return Err(Error::new(data.display().to_string(), "only root may set up a data root"));
         }
         folder(data, 0o711, None)?;
         let place = Self::find(data)?;
         folder(&place.etc, 0o750, Some(DAEMON_GROUP))?;
         folder(&place.pki, 0o700, None)?;
-        folder(Path::new("/run/casemate"), 0o711, None)?;
+        folder(&rootless::run_dir()?, 0o711, None)?;
         folder(&place.run, 0o700, None)?;
         Ok(place)
     }
@@ -54,8 +55,9 @@ impl Place {
         let data = fs::canonicalize(data).map_err(|e| Error::io(data.display().to_string(), &e))?;
         let digest = Sha256::digest(data.as_os_str().as_encoded_bytes());
         let instance: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let run = rootless::run_dir()?.join(instance);
         let etc = if data == Path::new(DEFAULT) { PathBuf::from("/etc/casemate") } else { data.join("etc") };
-        Ok(Self { pki: data.join("pki"), run: Path::new("/run/casemate").join(instance), data, etc })
+        Ok(Self { pki: data.join("pki"), run, data, etc })
     }
 
     /// The certificates of a client, in the form of `DOCKER_CERT_PATH`.

@@ -41,7 +41,7 @@ struct Used {
 pub async fn run(client: &Client, args: &TopArgs) -> Result<ExitCode> {
     let live = !args.once && isatty(rustix::stdio::stdout());
     let mut before: HashMap<String, Used> = HashMap::new();
-    let mut policies: HashMap<String, String> = HashMap::new();
+    let mut policies: HashMap<String, [String; 2]> = HashMap::new();
     look(client, &mut before, &mut policies).await?;
     loop {
         tokio::time::sleep(INTERVAL).await;
@@ -49,7 +49,7 @@ pub async fn run(client: &Client, args: &TopArgs) -> Result<ExitCode> {
         if live {
             write!(std::io::stdout(), "{CLEAR}").map_err(|e| Error::io("standard output", &e))?;
         }
-        table::print(["NAME", "POLICY", "CPU", "MEMORY", "LIMIT", "PIDS", "STATUS"], &rows)?;
+        table::print(["NAME", "POLICY", "GRADE", "CPU", "MEMORY", "LIMIT", "PIDS", "STATUS"], &rows)?;
         if args.once {
             return Ok(ExitCode::SUCCESS);
         }
@@ -59,8 +59,8 @@ pub async fn run(client: &Client, args: &TopArgs) -> Result<ExitCode> {
 async fn look(
     client: &Client,
     before: &mut HashMap<String, Used>,
-    policies: &mut HashMap<String, String>,
-) -> Result<Vec<[String; 7]>> {
+    policies: &mut HashMap<String, [String; 2]>,
+) -> Result<Vec<[String; 8]>> {
     let listed = client.call(Method::GET, "/containers/json", None).await?;
     let mut rows = Vec::new();
     let mut now = HashMap::new();
@@ -78,9 +78,11 @@ async fn look(
         };
         let processors = number(&stats["cpu_stats"]["online_cpus"]).max(1.0);
         let share = before.get(&id).map_or(0.0, |last| share(*last, used, processors));
+        let [policy, grade] = policies.get(&id).cloned().unwrap_or_default();
         rows.push([
             container["Names"][0].as_str().unwrap_or_default().trim_start_matches('/').to_owned(),
-            policies.get(&id).cloned().unwrap_or_default(),
+            policy,
+            grade,
             format!("{share:.1}%"),
             table::size(number(&stats["memory_stats"]["usage"])),
             table::size(number(&stats["memory_stats"]["limit"])),
@@ -93,17 +95,16 @@ async fn look(
     Ok(rows)
 }
 
-/// Which policy it is under, and its grade where the daemon tells.
-async fn policy(client: &Client, id: &str) -> String {
+/// Which policy it is under, and the grade that it has by it.
+async fn policy(client: &Client, id: &str) -> [String; 2] {
     let Ok(known) = client.call(Method::GET, &format!("/containers/{id}/json"), None).await else {
-        return String::new();
+        return Default::default();
     };
     let ours = &known["Casemate"];
-    let name = ours["Policy"].as_str().unwrap_or("?");
-    match ours["Grade"].as_i64() {
-        Some(grade) => format!("{name} ({grade})"),
-        None => name.to_owned(),
-    }
+    let name = ours["Policy"].as_str().unwrap_or("?").to_owned();
+    let grade = ours["Grade"].as_str().unwrap_or("?");
+    let exposure = ours["Exposure"].as_f64().map_or_else(String::new, |exposure| format!(" ({exposure:.1})"));
+    [name, format!("{grade}{exposure}")]
 }
 
 /// Per cent of one processor.

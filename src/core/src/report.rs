@@ -124,16 +124,10 @@ pub const LEN: usize = 8;
 /// The tags of [`Record::Born`] and [`Record::Fault`]; every other record's is its place among these.
 const BORN: u8 = 100;
 const FAULT: u8 = 101;
-const BARE: [Record; 8] = [
-    Record::Go,
-    Record::Housed,
-    Record::Proceed,
-    Record::Ready,
-    Record::Release,
-    Record::Released,
-    Record::Start,
-    Record::Listener,
-];
+const BARE: [Record; 8] = {
+    use Record::{Go, Housed, Listener, Proceed, Ready, Release, Released, Start};
+    [Go, Housed, Proceed, Ready, Release, Released, Start, Listener]
+};
 
 impl Record {
     /// As sent.

@@ -7,7 +7,7 @@ use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use crate::birth::Failure;
 use crate::channel::{Channel, Received};
-use crate::plan::{IdMap, Maps, Space};
+use crate::plan::{Maps, Space};
 use crate::procfs::Proc;
 use crate::sys::clone::{Birth, clone3, exit_now};
 
@@ -22,10 +22,7 @@ pub fn with_maps(maps: &Maps) -> Result<OwnedFd, Failure> {
         Birth::Child => {
             drop(ours);
             // Ends when the parent lets go, however that comes about.
-            exit_now(match theirs.receive() {
-                Ok(Received::Closed) => 0,
-                _ => 1,
-            })
+            exit_now(i32::from(!matches!(theirs.receive(), Ok(Received::Closed))))
         }
         Birth::Parent { pid, pidfd } => {
             drop(theirs);
@@ -47,7 +44,8 @@ pub fn with_maps(maps: &Maps) -> Result<OwnedFd, Failure> {
 pub fn write(proc: &Proc, pid: Pid, maps: &Maps) -> Result<(), Errno> {
     for (file, maps) in [("uid_map", &maps.uids), ("gid_map", &maps.gids)] {
         if !maps.is_empty() {
-            proc.write(pid, file, lines(maps).as_bytes())?;
+            let lines: String = maps.iter().map(|map| format!("{map}\n")).collect();
+            proc.write(pid, file, lines.as_bytes())?;
         }
     }
     Ok(())
@@ -56,8 +54,4 @@ pub fn write(proc: &Proc, pid: Pid, maps: &Maps) -> Result<(), Errno> {
 /// Denies setgroups(2) in a process's new user namespace.
 pub fn deny_setgroups(proc: &Proc, pid: Pid) -> Result<(), Errno> {
     proc.write(pid, "setgroups", b"deny")
-}
-
-fn lines(maps: &[IdMap]) -> String {
-    maps.iter().map(|map| format!("{map}\n")).collect()
 }

@@ -9,6 +9,8 @@ pub enum Arguments {
     Serve(Places),
     /// Read a configuration, and say what is wrong with it.
     CheckConfig(PathBuf),
+    /// Hold a file of expectations against the authorization policies.
+    TestPolicies(Places, PathBuf),
     /// Print the version.
     Version,
 }
@@ -41,10 +43,12 @@ impl Arguments {
     /// An option is not known, or has no value.
     pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut places = Places::default();
+        let mut expectations = None;
         while let Some(word) = words.next() {
             let mut value = || words.next().map(PathBuf::from).ok_or(format!("{word}: expected a path"));
             match word.as_str() {
                 "--check-config" => return Ok(Self::CheckConfig(value()?)),
+                "--test-policies" => expectations = Some(value()?),
                 "--version" => return Ok(Self::Version),
                 "--etc" => places.etc = value()?,
                 "--home" => places.home = value()?,
@@ -52,7 +56,10 @@ impl Arguments {
                 _ => return Err(format!("{word}: no such option")),
             }
         }
-        Ok(Self::Serve(places))
+        Ok(match expectations {
+            Some(file) => Self::TestPolicies(places, file),
+            None => Self::Serve(places),
+        })
     }
 }
 
@@ -70,6 +77,9 @@ mod tests {
         let named = parse(&["--etc", "/e"]).expect("arguments");
         assert_eq!(named, Arguments::Serve(Places { etc: "/e".into(), ..Places::default() }));
         assert_eq!(parse(&["--check-config", "f"]), Ok(Arguments::CheckConfig("f".into())));
+        let (etc, file) = (Places { etc: "/e".into(), ..Places::default() }, "t".into());
+        let test = Arguments::TestPolicies(etc, file);
+        assert_eq!(parse(&["--test-policies", "t", "--etc", "/e"]), Ok(test));
         assert!(parse(&["--etc"]).is_err());
         assert!(parse(&["--listen", "x"]).is_err());
     }

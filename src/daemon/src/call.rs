@@ -1,10 +1,10 @@
 //! One call of the API, once it is known who calls and that they may.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use casemate_engine::images::Filters;
+use casemate_engine::images::{Filters, Image};
 use casemate_engine::{Caller, Engine, Failure, Result};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -30,6 +30,8 @@ pub struct Call {
     pub query: Query,
     /// The rest of the request.
     pub request: Request<Body>,
+    /// The image that it names, once that was looked up.
+    pub image: OnceLock<Result<Arc<Image>>>,
 }
 
 /// What a client sends.
@@ -105,6 +107,15 @@ impl Call {
     /// What a `{name}` of the path stands for.
     pub fn captured(&self, name: &str) -> &str {
         self.captured.get(name).map_or("", String::as_str)
+    }
+
+    /// The image that a create names. It is looked up once: what was judged is what is used, whatever its name has come to
+    /// mean meanwhile.
+    ///
+    /// # Errors
+    /// There was none.
+    pub fn image(&self, name: &str) -> Result<Arc<Image>> {
+        self.image.get_or_init(|| self.engine.images.find(&self.caller, name)).clone()
     }
 
     /// The headers.

@@ -23,4 +23,4 @@ mod start;
 mod tls;
 
 pub use arguments::{Arguments, Places};
-pub use start::{check_config, serve};
+pub use start::{check_config, serve, test_policies};

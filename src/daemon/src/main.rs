@@ -8,12 +8,13 @@
 
 use std::process::ExitCode;
 
-use casemate_daemon::{Arguments, check_config, serve};
+use casemate_daemon::{Arguments, check_config, serve, test_policies};
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse(std::env::args().skip(1)) {
         Ok(Arguments::Serve(places)) => serve(&places),
         Ok(Arguments::CheckConfig(file)) => check_config(&file),
+        Ok(Arguments::TestPolicies(places, file)) => return test_policies(&places, &file),
         Ok(Arguments::Version) => {
             println!("casemated {}", env!("CARGO_PKG_VERSION"));
             Ok(())

@@ -78,7 +78,7 @@ fn containers(daemon: &Daemon) -> Family<Containers, Gauge> {
     let family = Family::<Containers, Gauge>::default();
     for container in daemon.engine.containers.all() {
         let state = container.state().status.as_str();
-        let grade = container.verdict.get("policy").and_then(serde_json::Value::as_str);
+        let grade = container.verdict.get("Policy").and_then(serde_json::Value::as_str);
         let policy = grade.unwrap_or(&daemon.engine.host.policy).to_owned();
         let tenant = container.tenant.to_string();
         family.get_or_create(&Containers { state, policy, tenant }).inc();

@@ -1,6 +1,6 @@
 //! From an HTTP request to its answer: version, route, authorization, handler, and what every answer carries.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -20,7 +20,7 @@ use crate::metrics::Metrics;
 use crate::router::{self, Found, Router};
 use crate::routes::{self, Subject};
 use crate::server::{Gate, Session, Ticket};
-use crate::tls::Trust;
+use crate::tls::{Choice, Trust};
 
 /// By this header a host's administrator names the tenant whose part he takes.
 const TENANT: &str = "x-casemate-tenant";
@@ -45,8 +45,8 @@ pub struct Daemon {
     pub trust: ArcSwap<Trust>,
     /// Authorization of now.
     pub authority: ArcSwap<Authority>,
-    /// TLS 1.2 is admitted.
-    pub tls12: bool,
+    /// What the operator has chosen of TLS.
+    pub tls: Choice,
     /// Where the files are.
     pub places: Places,
     /// Counters.
@@ -124,7 +124,8 @@ async fn handle(
     request.extensions_mut().insert(ticket.clone());
     request.extensions_mut().insert(Arc::clone(daemon));
     let caller = session.caller.clone();
-    let mut call = Call { engine: Arc::clone(&daemon.engine), caller, version, captured, query, request };
+    let (engine, image) = (Arc::clone(&daemon.engine), OnceLock::new());
+    let mut call = Call { engine, caller, version, captured, query, request, image };
     if matches!(route.subject, Subject::NewContainer | Subject::NewVolume) {
         let read = tokio::time::timeout(daemon.limits.body_time.0, call.bytes(LARGEST_JSON)).await;
         let body = read.map_err(|_| too_slow())??;

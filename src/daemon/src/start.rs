@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -13,14 +14,14 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::arguments::Places;
-use crate::authority::{Authority, Sources};
-use crate::config::{Config, TenantConfig};
+use crate::authority::{self, Authority, Sources};
+use crate::config::{Config, TenantConfig, Tls};
 use crate::metrics::Metrics;
 use crate::router::Router;
 use crate::routes;
 use crate::server::{Gate, accept, watch};
 use crate::service::Daemon;
-use crate::tls::{Material, Trust};
+use crate::tls::{Choice, Material, Trust};
 
 /// Reads a configuration, and says what is wrong with it.
 ///
@@ -35,6 +36,29 @@ pub fn check_config(file: &Path) -> Result<(), String> {
     Ok(())
 }
 
+/// Holds a file of expectations against the authorization policies of a configuration; exit status 0 when all hold, 1
+/// when some do not, 2 when the file or the policies cannot be used.
+pub fn test_policies(places: &Places, file: &Path) -> ExitCode {
+    let attempt = || {
+        let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let authority = Authority::new(&Sources::read(&places.etc.join("policies"))?)?;
+        authority::hold(&authority, &text, &file.display().to_string())
+    };
+    let outcome = match attempt() {
+        Ok(outcome) => outcome,
+        Err(message) => {
+            eprintln!("casemated: {message}");
+            return ExitCode::from(2);
+        }
+    };
+    for failure in &outcome.failures {
+        println!("{failure}");
+    }
+    let (judged, failed) = (outcome.judged, outcome.failures.len());
+    println!("{}: {judged} judgements, {failed} not as expected", file.display());
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
 /// Serves the API until the broker ends or a signal asks for the end.
 ///
 /// # Errors
@@ -47,8 +71,8 @@ pub fn serve(places: &Places) -> Result<(), String> {
 }
 
 async fn run(places: Places, config: Config) -> Result<(), String> {
-    let tls12 = config.tls.minimum_version.as_ref().is_some_and(|version| version.get_ref() == "1.2");
-    let trust = Trust::new(Material::read(&places.etc.join("tls"))?, tls12)?;
+    let tls = choice(&config.tls);
+    let trust = Trust::new(Material::read(&places.etc.join("tls"))?, tls)?;
     let authority = Authority::new(&Sources::read(&places.etc.join("policies"))?)?;
     let settings = settings(&places, &config)?;
     let channel = rustix::stdio::stdin().as_fd().try_clone_to_owned();
@@ -65,7 +89,7 @@ async fn run(places: Places, config: Config) -> Result<(), String> {
         config,
         trust: ArcSwap::from_pointee(trust),
         authority: ArcSwap::from_pointee(authority),
-        tls12,
+        tls,
         places,
         metrics: Metrics::default(),
     });
@@ -83,6 +107,16 @@ async fn run(places: Places, config: Config) -> Result<(), String> {
         _ = gone => Err("the broker is gone".to_owned()),
         _ = stop.recv() => end(&daemon, daemon.config.live_restore).await,
         _ = keep.recv() => end(&daemon, true).await,
+    }
+}
+
+fn choice(config: &Tls) -> Choice {
+    let says = |value: &Option<toml::Spanned<String>>, word: &str| {
+        value.as_ref().is_some_and(|value| value.get_ref() == word)
+    };
+    Choice {
+        tls12: says(&config.minimum_version, "1.2"),
+        overdue_lists: says(&config.overdue_revocation_list, "warn"),
     }
 }
 

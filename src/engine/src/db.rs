@@ -110,12 +110,27 @@ impl Db {
     /// # Errors
     /// Whatever `change` fails with, or the database; nothing has changed then.
     pub fn write<R>(&self, change: impl FnOnce(&Batch<'_>) -> Result<R>) -> Result<R> {
-        let mut connection = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let batch = Batch(connection.transaction().map_err(|error| failed(&error))?);
-        let result = change(&batch)?;
-        batch.0.commit().map_err(|error| failed(&error))?;
-        Ok(result)
+        transact(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), change)
     }
+
+    /// The same for what is worth nothing once the host is down: it outlives this process, and the disk is not waited for.
+    ///
+    /// # Errors
+    /// As for [`Db::write`].
+    pub fn write_lightly<R>(&self, change: impl FnOnce(&Batch<'_>) -> Result<R>) -> Result<R> {
+        let mut connection = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        connection.pragma_update(None, "synchronous", "NORMAL").map_err(|error| failed(&error))?;
+        let result = transact(&mut connection, change);
+        connection.pragma_update(None, "synchronous", "FULL").map_err(|error| failed(&error))?;
+        result
+    }
+}
+
+fn transact<R>(connection: &mut Connection, change: impl FnOnce(&Batch<'_>) -> Result<R>) -> Result<R> {
+    let batch = Batch(connection.transaction().map_err(|error| failed(&error))?);
+    let result = change(&batch)?;
+    batch.0.commit().map_err(|error| failed(&error))?;
+    Ok(result)
 }
 
 impl Batch<'_> {

@@ -20,13 +20,26 @@ const AHEAD: usize = 4;
 
 /// An uncompressed stream, read once.
 pub struct Input {
-    pieces: Receiver<io::Result<Vec<u8>>>,
+    pieces: Receiver<io::Result<Piece>>,
     piece: Vec<u8>,
     at: usize,
     ended: bool,
     compressed: Arc<AtomicU64>,
     uncompressed: u64,
-    hash: Sha256,
+    hash: Hash,
+}
+
+/// What goes from hand to hand.
+enum Piece {
+    Bytes(Vec<u8>),
+    /// The end, with the digest where the reading thread has hashed.
+    End(Option<String>),
+}
+
+/// Who hashes: of the two threads the one that has less to do, and that is the reading one unless it decompresses.
+enum Hash {
+    Here(Sha256),
+    There(Option<String>),
 }
 
 impl Input {
@@ -37,25 +50,29 @@ impl Input {
     pub fn open(source: impl Read + Send + 'static) -> Result<Self> {
         let compressed = Arc::new(AtomicU64::new(0));
         let source = BufReader::with_capacity(PIECE, Counted { source, count: Arc::clone(&compressed) });
+        let (decoder, is_plain) = decoder(source).map_err(|error| Error::io("input", &error))?;
         let (sender, pieces) = sync_channel(AHEAD);
+        let (here, there) = match is_plain {
+            true => (Hash::There(None), Some(Sha256::new())),
+            false => (Hash::Here(Sha256::new()), None),
+        };
         thread::Builder::new()
             .name("input".to_owned())
-            .spawn(move || forward(source, &sender))
+            .spawn(move || forward(decoder, there, &sender))
             .map_err(|error| Error::io("input", &error))?;
-        Ok(Self {
-            pieces,
-            piece: Vec::new(),
-            at: 0,
-            ended: false,
-            compressed,
-            uncompressed: 0,
-            hash: Sha256::new(),
-        })
+        Ok(Self { pieces, piece: Vec::new(), at: 0, ended: false, compressed, uncompressed: 0, hash: here })
     }
 
-    /// Of everything that was read: its SHA-256, in hexadecimal.
-    pub fn digest(self) -> String {
-        hexadecimal(&self.hash.finalize())
+    /// Of everything, which was read to its end: its SHA-256, in hexadecimal.
+    ///
+    /// # Errors
+    /// It was not.
+    pub fn digest(self) -> Result<String> {
+        match self.hash {
+            Hash::Here(hash) if self.ended => Ok(hexadecimal(&hash.finalize())),
+            Hash::There(Some(digest)) => Ok(digest),
+            _ => Err(Error::new("input", "it was not read to its end")),
+        }
     }
 
     fn take(&mut self, piece: Vec<u8>) -> io::Result<()> {
@@ -70,7 +87,9 @@ impl Input {
         if self.uncompressed > limits::CONTENT {
             return Err(io::Error::other(format!("it is longer than {} bytes", limits::CONTENT)));
         }
-        self.hash.update(&piece);
+        if let Hash::Here(hash) = &mut self.hash {
+            hash.update(&piece);
+        }
         self.piece = piece;
         self.at = 0;
         Ok(())
@@ -81,11 +100,15 @@ impl BufRead for Input {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         while self.at >= self.piece.len() && !self.ended {
             match self.pieces.recv() {
-                Ok(Ok(piece)) if piece.is_empty() => {
+                Ok(Ok(Piece::End(digest))) => {
                     self.ended = true;
                     self.piece = Vec::new();
+                    if let Hash::There(there) = &mut self.hash {
+                        *there = digest;
+                    }
                 }
-                Ok(piece) => self.take(piece?)?,
+                Ok(Ok(Piece::Bytes(piece))) => self.take(piece)?,
+                Ok(Err(error)) => return Err(error),
                 // A decompressor that gave up without a word has not come to the end.
                 Err(_) => return Err(io::Error::other("the decompressor failed")),
             }
@@ -106,33 +129,32 @@ impl Read for Input {
     }
 }
 
-/// Sends the uncompressed stream in pieces, an empty one at its end.
-fn forward(source: impl BufRead + Send + 'static, pieces: &SyncSender<io::Result<Vec<u8>>>) {
-    let mut decoder = match decoder(source) {
-        Ok(decoder) => decoder,
-        // When nobody listens any more, nobody wants to know.
-        Err(error) => return pieces.send(Err(error)).unwrap_or_default(),
-    };
+/// Sends the uncompressed stream in pieces, and its end. When nobody listens any more, nobody wants to know.
+fn forward(mut decoder: impl Read, mut hash: Option<Sha256>, pieces: &SyncSender<io::Result<Piece>>) {
     loop {
         let mut piece = Vec::with_capacity(PIECE);
         let read = decoder.by_ref().take(PIECE as u64).read_to_end(&mut piece);
-        // An empty piece is the end; an error comes behind what was read before it, for a decompressor that is asked
-        // once more may well say that all is read.
-        let (last, error) = (piece.is_empty(), read.err());
-        let sent = if last && error.is_some() { Ok(()) } else { pieces.send(Ok(piece)) };
-        if let (Ok(()), Some(error)) = (&sent, error) {
-            return pieces.send(Err(error)).unwrap_or_default();
+        let is_empty = piece.is_empty();
+        if let Some(hash) = &mut hash {
+            hash.update(&piece);
         }
-        if sent.is_err() || last {
-            return;
-        }
+        // An error comes behind what was read before it, for a decompressor that is asked once more may well say that all
+        // is read.
+        let sent = if is_empty { Ok(()) } else { pieces.send(Ok(Piece::Bytes(piece))) };
+        let last = match (sent, read) {
+            (Err(_), _) => return,
+            (Ok(()), Err(error)) => Err(error),
+            (Ok(()), Ok(_)) if is_empty => Ok(Piece::End(hash.map(|hash| hexadecimal(&hash.finalize())))),
+            (Ok(()), Ok(_)) => continue,
+        };
+        return pieces.send(last).unwrap_or_default();
     }
 }
 
-/// The decompressor for what the stream begins with; as it is, when it begins with none of their marks.
-fn decoder(mut source: impl BufRead + Send + 'static) -> io::Result<Box<dyn Read>> {
+/// The decompressor for what the stream begins with; as it is, when it begins with none of their marks, and so it says.
+fn decoder(mut source: impl BufRead + Send + 'static) -> io::Result<(Box<dyn Read + Send>, bool)> {
     let start = source.fill_buf()?;
-    Ok(match start {
+    let decoder: Box<dyn Read + Send> = match start {
         [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(source)),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => {
             let mut decoder = zstd::Decoder::with_buffer(source)?;
@@ -143,8 +165,9 @@ fn decoder(mut source: impl BufRead + Send + 'static) -> io::Result<Box<dyn Read
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
             Box::new(lzma_rust2::XzReader::new_mem_limit(source, true, limits::WINDOW >> 10))
         }
-        _ => Box::new(source),
-    })
+        _ => return Ok((Box::new(source), true)),
+    };
+    Ok((decoder, false))
 }
 
 /// Counts what goes through.

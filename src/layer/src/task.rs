@@ -71,7 +71,7 @@ fn unpack_layer() -> Result<TaskReply> {
     let target = Place::open(TARGET, Links::Refuse)?;
     let (input, size) = unpack(Input::open(stdin()?)?, &target, b"", Rules::layer())?;
     sync(&target)?;
-    Ok(TaskReply::Unpacked { digest: input.digest(), size })
+    Ok(TaskReply::Unpacked { digest: input.digest()?, size })
 }
 
 /// The place is said before the archive: it goes into the head of the answer, the archive into its body.

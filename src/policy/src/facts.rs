@@ -17,6 +17,8 @@ pub struct HostFacts {
     pub kernel: (u32, u32),
     /// The caller is root of a user namespace only, or not root at all: no range of host ids is to be had.
     pub in_user_namespace: bool,
+    /// There, the operator's store has a range that was mapped for it: one for all of its containers.
+    pub store_range: bool,
     /// Why no range of host ids is to be had for this container, where that is known: its root lies on a file system
     /// without id-mapped mounts, say.
     pub no_range: Option<String>,

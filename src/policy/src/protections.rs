@@ -94,7 +94,10 @@ pub(crate) fn rows(asked: View, enforced: View, rules: &Rules) -> Vec<Protection
 
 fn user_namespace(linux: Option<&Linux>, host: &HostFacts, confinement: Option<&Confinement>) -> String {
     if confinement.is_some_and(|c| matches!(c.user_namespace, UserNamespace::Own { .. })) {
-        return format!("its own range of {IDS} ids");
+        return match host.store_range {
+            true => format!("the {IDS} ids of the caller's store, shared with its other containers"),
+            false => format!("its own range of {IDS} ids"),
+        };
     }
     let listed = linux.and_then(|linux| linux.namespaces().as_ref()).into_iter().flatten();
     let mut listed = listed.filter(|namespace| namespace.typ() == LinuxNamespaceType::User);

@@ -25,4 +25,5 @@ pub mod notify;
 pub mod plan;
 pub mod record;
 pub mod seccomp;
+pub mod standby;
 pub mod store;

@@ -10,10 +10,15 @@
 use std::process::ExitCode;
 
 use casemate_runtime::cli::{self, Stop};
-use casemate_runtime::{commands, log};
+use casemate_runtime::{commands, log, standby};
 
 fn main() -> ExitCode {
-    let (global, command) = match cli::parse(std::env::args_os()) {
+    let arguments = match standby::arguments() {
+        Ok(Some(arguments)) => arguments,
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(error) => return log::failure(&error),
+    };
+    let (global, command) = match cli::parse(arguments) {
         Ok(parsed) => parsed,
         Err(Stop::Print(text)) => return commands::printed(&text),
         Err(Stop::Usage(error)) => return log::failure(&error),

@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_
 
 use crate::order::Given;
 use crate::signals::Signals;
+use crate::standby::{Standby, Teller};
 use crate::streams::{Streams, pipes};
 use crate::terminal::Console;
 
@@ -53,20 +54,30 @@ impl From<Error> for Refused {
 ///
 /// # Errors
 /// It failed, it was called off by SIGTERM, or it cannot be run; then nothing of it is left.
-pub fn bear(signals: &Signals, order: &Order, given: &Given) -> Result<Newborn, Refused> {
-    let born = try_bear(signals, order, given);
+pub fn bear(
+    signals: &Signals,
+    order: &Order,
+    given: &Given,
+    standby: Option<Standby>,
+) -> Result<Newborn, Refused> {
+    let born = try_bear(signals, order, given, standby);
     if born.is_err() {
         end_all();
     }
     born
 }
 
-fn try_bear(signals: &Signals, order: &Order, given: &Given) -> Result<Newborn, Refused> {
+fn try_bear(
+    signals: &Signals,
+    order: &Order,
+    given: &Given,
+    standby: Option<Standby>,
+) -> Result<Newborn, Refused> {
     set_child_subreaper(Some(getpid()))
         .map_err(|errno| Error::os("become a subreaper", errno.raw_os_error()))?;
     let dir = given.exit_dir.as_fd();
     let console = order.streams.tty.then(|| Console::listen(dir)).transpose()?;
-    let (child, mut streams) = spawn(order, dir, console.is_some())?;
+    let (child, teller, mut streams) = spawn(order, dir, console.is_some(), standby)?;
     let mut said = Vec::new();
     let status = follow(signals, child, &mut streams.error, &mut said)?;
     if !status.success() {
@@ -77,25 +88,43 @@ fn try_bear(signals: &Signals, order: &Order, given: &Given) -> Result<Newborn, 
         // What was said came from the runtime: the process has its terminal.
         (streams, said) = (console.receive(dir, order.streams.size)?, Vec::new());
     }
-    Ok(Newborn { pid: take_pid(dir)?, streams, said })
+    let pid = match teller {
+        Some(teller) => teller.take().ok_or_else(|| Error::new("run the runtime", "it names no process")),
+        None => take_pid(dir),
+    };
+    Ok(Newborn { pid: pid?, streams, said })
 }
 
-/// Starts the runtime with the process's streams as its own; the other ends are ours.
-fn spawn(order: &Order, dir: BorrowedFd<'_>, has_terminal: bool) -> Result<(Child, Streams)> {
+/// Runs the runtime with the process's streams as its own; the other ends are ours. One that stands by already is told;
+/// any other is started, and writes a file that names the process.
+fn spawn(
+    order: &Order,
+    dir: BorrowedFd<'_>,
+    has_terminal: bool,
+    standby: Option<Standby>,
+) -> Result<(Child, Option<Teller>, Streams)> {
     let what = "run the runtime";
     let [program, args @ .., id] = order.runtime.as_slice() else {
         return Err(Error::new(what, "the order names none"));
     };
-    let mut command = Command::new(program);
-    command.args(args).arg("--pid-file").arg(seen_by_others(dir, PID_FILE));
+    let mut line = args.to_vec();
     if has_terminal {
-        command.arg("--console-socket").arg(seen_by_others(dir, Console::NAME));
+        line.extend(["--console-socket".to_owned(), seen_by_others(dir, Console::NAME)]);
     }
+    // Dropping what is theirs closes the process's ends here: their closing there must be the last.
     let (theirs, ours) = pipes(order.streams.stdin && !has_terminal)?;
-    command.arg(id).stdin(theirs.input).stdout(theirs.output).stderr(theirs.error);
-    // Dropping the command closes the process's ends here: their closing there must be the last.
+    if let Some(standby) = standby.filter(|standby| standby.is(program)) {
+        let line: Vec<String> = line.iter().chain([id]).cloned().collect();
+        // One that was killed meanwhile is done without.
+        if let Ok((child, teller)) = standby.tell(&line, &theirs) {
+            return Ok((child, Some(teller), ours));
+        }
+    }
+    line.extend(["--pid-file".to_owned(), seen_by_others(dir, PID_FILE), id.clone()]);
+    let mut command = Command::new(program);
+    command.args(line).stdin(theirs.input).stdout(theirs.output).stderr(theirs.error);
     let child = command.spawn().map_err(|error| Error::io(format!("{what} {program}"), &error))?;
-    Ok((child, ours))
+    Ok((child, None, ours))
 }
 
 /// A path by which another process of ours finds a file of a directory that we have as a descriptor: the directory's own

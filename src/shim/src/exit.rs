@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use casemate_spec::wire::Exited;
 use casemate_spec::{Error, Result};
-use rustix::fs::{Mode, OFlags, fsync, openat, renameat};
+use rustix::fs::{Mode, OFlags, openat, renameat};
 use rustix::io::Errno;
 
 const NAME: &str = "exit.json";
@@ -28,7 +28,8 @@ impl Report {
         Ok(Self { dir, next })
     }
 
-    /// Writes it, whole or not at all, to last.
+    /// Writes it, whole or not at all. It is for the next broker of this boot, which may come after a crash of any program
+    /// but not of the host: nobody waits for a disk here.
     ///
     /// # Errors
     /// The kernel's.
@@ -39,9 +40,7 @@ impl Report {
             let written = rustix::io::retry_on_intr(|| rustix::io::write(&self.next, rest));
             rest = rest.get(written.map_err(failed)?..).unwrap_or_default();
         }
-        fsync(&self.next).map_err(failed)?;
-        renameat(&self.dir, NEXT, &self.dir, NAME).map_err(failed)?;
-        fsync(&self.dir).map_err(failed)
+        renameat(&self.dir, NEXT, &self.dir, NAME).map_err(failed)
     }
 }
 

@@ -24,10 +24,11 @@ mod order;
 mod relay;
 mod seal;
 mod signals;
+mod standby;
 mod streams;
 mod terminal;
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr, OsString};
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -40,6 +41,7 @@ use birth::{Newborn, Refused};
 use order::Given;
 use relay::{Parts, Relay};
 use signals::Signals;
+use standby::Standby;
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os();
@@ -48,7 +50,7 @@ fn main() -> ExitCode {
     let (name, end) = match name {
         Some("docker-init") => ("docker-init", init::run(args.collect())),
         Some(init::LAUNCHER) => ("docker-init", init::launch(&args.collect::<Vec<_>>())),
-        _ => ("casemate-shim", shim().map(|()| ExitCode::SUCCESS)),
+        _ => ("casemate-shim", shim(args.next()).map(|()| ExitCode::SUCCESS)),
     };
     end.unwrap_or_else(|error| {
         complain(name, &error);
@@ -62,8 +64,9 @@ fn complain(program: &str, error: &Error) {
     std::io::stderr().write_all(text.as_bytes()).unwrap_or_default();
 }
 
-/// The shim from its order to the process's end.
-fn shim() -> Result<()> {
+/// The shim from its order to the process's end. `runtime` stands by until the order comes, where it is named; that may be
+/// never, and then both end.
+fn shim(runtime: Option<OsString>) -> Result<()> {
     let signals = Signals::collect()?;
     // Its own session: neither a terminal's keys nor what ends its starter's group reach it. Who leads a group already
     // has been put apart by its starter.
@@ -71,8 +74,15 @@ fn shim() -> Result<()> {
         Ok(_) | Err(Errno::PERM) => {}
         Err(errno) => return Err(Error::os("begin a session", errno.raw_os_error())),
     }
-    let (order, broker, given) = order::receive()?;
-    let relay = birth::bear(&signals, &order, &given).and_then(|newborn| {
+    let broker = order::take_broker()?;
+    let runtime = runtime.and_then(|path| path.into_string().ok());
+    // Without one, it is started when the order comes, and why that cannot be has somebody to be told to.
+    let standby = runtime.and_then(|path| Standby::begin(path).ok());
+    // One that nobody needs yet is told from those that have a process.
+    call_it(c"casemate-spare")?;
+    let Some((order, given)) = order::receive(&broker)? else { return Ok(()) };
+    call_it(c"casemate-shim")?;
+    let relay = birth::bear(&signals, &order, &given, standby).and_then(|newborn| {
         let pid = newborn.pid.as_raw_nonzero().get();
         let relay = settle(signals, &order, given, newborn).map_err(|error| {
             // What a shim that kept its privilege would watch over must not run.
@@ -91,6 +101,11 @@ fn shim() -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// By what name this process is listed.
+fn call_it(name: &CStr) -> Result<()> {
+    rustix::thread::set_name(name).map_err(|errno| Error::os("set the name", errno.raw_os_error()))
 }
 
 /// Gives away what a relay does not need, and makes one.

@@ -26,18 +26,17 @@ pub struct Given {
     pub log_dir: Option<OwnedFd>,
 }
 
-/// Waits for the order; gives to whom to answer, too.
+/// Waits for the order; there is none where the broker has gone without one.
 ///
 /// # Errors
-/// There is none, it is not understood, or a descriptor is missing.
-pub fn receive() -> Result<(Order, OwnedFd, Given)> {
-    let broker = take_broker()?;
+/// It is not understood, or a descriptor is missing.
+pub fn receive(broker: &OwnedFd) -> Result<Option<(Order, Given)>> {
     let mut bytes = vec![0_u8; INLINE];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let read = loop {
         let mut slices = [IoSliceMut::new(&mut bytes)];
-        match recvmsg(&broker, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC) {
+        match recvmsg(broker, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC) {
             Err(Errno::INTR) => {}
             Err(errno) => {
                 return Err(Error::os("receive the order", errno.raw_os_error())
@@ -46,6 +45,9 @@ pub fn receive() -> Result<(Order, OwnedFd, Given)> {
             Ok(read) => break read,
         }
     };
+    if read.bytes == 0 {
+        return Ok(None);
+    }
     if read.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
         return Err(Error::new("order", "it is too long"));
     }
@@ -68,7 +70,7 @@ pub fn receive() -> Result<(Order, OwnedFd, Given)> {
             LogOrder::None | LogOrder::Journald { .. } => None,
         },
     };
-    Ok((order, broker, given))
+    Ok(Some((order, given)))
 }
 
 /// Answers. The broker may be gone by now: the container runs on without it.
@@ -80,8 +82,12 @@ pub fn answer(broker: OwnedFd, outcome: &Outcome) {
     }
 }
 
-/// Takes the socket from the standard input, whose place /dev/null takes: what a process reads is not what we read.
-fn take_broker() -> Result<OwnedFd> {
+/// Takes the socket to whom we answer from the standard input, whose place /dev/null takes: what a process reads is not
+/// what we read.
+///
+/// # Errors
+/// The kernel's.
+pub fn take_broker() -> Result<OwnedFd> {
     let take = || -> Result<OwnedFd, Errno> {
         let broker = fcntl_dupfd_cloexec(stdin(), 3)?;
         dup2_stdin(open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)?;

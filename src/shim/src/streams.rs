@@ -1,9 +1,9 @@
 //! The ends of a process's standard streams.
 
 use std::os::fd::OwnedFd;
-use std::process::Stdio;
 
 use casemate_spec::{Error, Result};
+use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -24,29 +24,29 @@ pub struct Streams {
 #[derive(Debug)]
 pub struct Theirs {
     /// Its standard input.
-    pub input: Stdio,
+    pub input: OwnedFd,
     /// Its standard output.
-    pub output: Stdio,
+    pub output: OwnedFd,
     /// Its standard error.
-    pub error: Stdio,
+    pub error: OwnedFd,
 }
 
-/// Pipes for the output and the error stream, and for the input where it is `open`.
+/// Pipes for the output and the error stream, and for the input where it `has_input`.
 ///
 /// # Errors
 /// The kernel's.
-pub fn pipes(open: bool) -> Result<(Theirs, Streams)> {
+pub fn pipes(has_input: bool) -> Result<(Theirs, Streams)> {
     let make = || -> Result<(Theirs, Streams), Errno> {
-        let (input, ours) = match open {
+        let (input, ours) = match has_input {
             true => {
                 let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
-                (read.into(), Some(unblock(write)?))
+                (read, Some(unblock(write)?))
             }
-            false => (Stdio::null(), None),
+            false => (open(c"/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?, None),
         };
         let (output, write) = pipe_with(PipeFlags::CLOEXEC)?;
         let (error, complain) = pipe_with(PipeFlags::CLOEXEC)?;
-        let theirs = Theirs { input, output: write.into(), error: complain.into() };
+        let theirs = Theirs { input, output: write, error: complain };
         let (output, error) = (Some(unblock(output)?), Some(unblock(error)?));
         Ok((theirs, Streams { input: ours, output, error, near: None }))
     };

@@ -2,7 +2,7 @@
 //!
 //! Holds: set-up of a fresh machine, building, testing, checking, measuring, packaging.
 //! Never: anything that is installed or runs on a user's host.
-//! Imports: nothing of ours (`dist` links `runtime` for its command line, behind the feature of that name).
+//! Imports: nothing of ours (`dist` links `runtime` and `cli` for their command lines, behind the feature of that name).
 //! If broken: a defect gets past the checks; no host is harmed.
 #![forbid(unsafe_code)]
 
@@ -68,7 +68,7 @@ enum Verb {
     Test(test::Args),
     /// Run a real container and show what confines it
     Demo,
-    /// Put the binary, its man pages and completions into target/dist
+    /// Put the programs, their man pages and completions into target/dist
     Dist,
     /// Run the fuzz targets
     Fuzz(fuzz::Args),

@@ -11,5 +11,7 @@ mod world;
 
 pub use alone::Alone;
 pub use client::{Client, Reply, read_reply};
-pub use pki::{Authority, Certificate, Shape};
+pub use pki::{Authority, Certificate, Shape, write_whole};
+pub use programs::libexec;
+pub use scratch::Scratch;
 pub use world::{ADMIN, IMAGE, World};

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rcgen::string::Ia5String;
 use rcgen::{
@@ -131,6 +132,14 @@ impl Authority {
     /// # Panics
     /// When it cannot be made.
     pub fn revocations(&self) -> String {
+        self.revocations_for(Duration::from_secs(65 * 365 * 24 * 3600))
+    }
+
+    /// The revocation list, to be relied on for so long after the year 2025 has begun.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn revocations_for(&self, time: Duration) -> String {
         let revoked = self.revoked.lock().expect("the list");
         let entry = |serial: &SerialNumber| RevokedCertParams {
             serial_number: serial.clone(),
@@ -140,7 +149,7 @@ impl Authority {
         };
         let params = CertificateRevocationListParams {
             this_update: date_time_ymd(2025, 1, 1),
-            next_update: date_time_ymd(2090, 1, 1),
+            next_update: date_time_ymd(2025, 1, 1) + time,
             crl_number: SerialNumber::from_slice(&[u8::try_from(revoked.len() + 1).expect("few")]),
             issuing_distribution_point: None,
             revoked_certs: revoked.iter().map(entry).collect(),

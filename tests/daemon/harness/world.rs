@@ -261,7 +261,15 @@ impl World {
     }
 
     /// Starts another for the same data root, after the end of the one before.
+    ///
+    /// # Panics
+    /// When the kernel will not.
     pub fn restart_broker(&self) {
+        // A child that it was about to start when it was killed holds its lock until it is another program.
+        let lock = Path::new("/run/casemate").join(self.instance()).join("lock");
+        if let Ok(lock) = fs::File::open(lock) {
+            lock.lock().expect("the broker's lock");
+        }
         let another = broker(&self.scratch, self.address);
         *self.child() = another;
     }

@@ -17,6 +17,8 @@ pub struct Host {
     pub rootless: bool,
     /// Whether that user owns a control group (or a systemd manager) of its own.
     pub delegated: bool,
+    /// Whether the daemon is what is tested here, and nothing else.
+    pub daemon: bool,
     /// Whether a peer stands in for our runtime.
     pub peer: bool,
     only: Option<String>,
@@ -38,6 +40,7 @@ impl Host {
             systemd,
             rootless: group != "root",
             delegated: group != "undelegated",
+            daemon: cmdline.split_whitespace().any(|word| word == "casemate.daemon"),
             peer: cmdline.split_whitespace().any(|word| word == "casemate.peer"),
             only: value("casemate.only").map(str::to_owned),
             group: group.to_owned(),

@@ -3,6 +3,7 @@
 //! Lines: `case: GROUP/NAME ok SECONDS`, `case: GROUP/NAME FAILED …`, `case: GROUP/NAME skipped REASON`, details
 //! of a failure as `| …`, and `driver: end` as the last one. Parameters come from the kernel's command line.
 
+mod clock;
 mod confinement;
 mod fixture;
 mod host;
@@ -12,8 +13,11 @@ mod limits;
 mod memory;
 mod nesting;
 mod policies;
+mod quota;
 mod rootless;
+mod service;
 mod setup;
+mod site;
 mod stores;
 mod systemd;
 
@@ -49,14 +53,16 @@ fn drive() {
     let host = Host::new("root");
     setup::prepare(&host);
     run_group("root");
-    setup::run_rootless(&host);
+    if !host.daemon {
+        setup::run_rootless(&host);
+    }
     println!("driver: end");
     setup::power_off();
 }
 
 fn run_group(group: &str) {
     let host = Host::new(group);
-    for case in cases().filter(|case| (case.place)(&host) && host.selects(case.name)) {
+    for case in cases(&host).filter(|case| (case.place)(&host) && host.selects(case.name)) {
         report(&host, group, case.name);
     }
 }
@@ -107,12 +113,13 @@ fn wait(mut child: std::process::Child) -> Option<ExitStatus> {
 
 fn run_case(group: &str, name: &str) {
     let host = Host::new(group);
-    let case = cases().find(|case| case.name == name).unwrap_or_else(|| panic!("no case {name}"));
+    let case = cases(&host).find(|case| case.name == name).unwrap_or_else(|| panic!("no case {name}"));
     (case.run)(&host);
 }
 
-fn cases() -> impl Iterator<Item = &'static Case> {
-    let tables = [
+/// In their order: those of the daemon share one that runs on.
+fn cases(host: &Host) -> impl Iterator<Item = &'static Case> {
+    const RUNTIME: &[&[Case]] = &[
         lifecycle::CASES,
         limits::CASES,
         memory::CASES,
@@ -124,5 +131,6 @@ fn cases() -> impl Iterator<Item = &'static Case> {
         policies::CASES,
         stores::CASES,
     ];
-    tables.into_iter().flatten()
+    const DAEMON: &[&[Case]] = &[service::CASES, quota::CASES, clock::CASES, service::LAST];
+    if host.daemon { DAEMON } else { RUNTIME }.iter().copied().flatten()
 }

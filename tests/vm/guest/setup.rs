@@ -1,7 +1,7 @@
 //! What the machine needs before the first case, and the way to the unprivileged groups.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -19,15 +19,38 @@ pub fn prepare(host: &Host) {
     fs::write("/proc/sys/vm/nr_hugepages", "8").expect("reserve huge pages");
     let modules =
         fs::read_dir("/lib/modules").expect("list the modules").flatten().next().expect("one kernel");
-    for module in ["bfq.ko", "overlay.ko"] {
+    for module in ["bfq.ko", "overlay.ko", "quota_tree.ko", "quota_v2.ko"] {
         run(&["insmod", &modules.path().join(module).to_string_lossy()]);
     }
     fs::write("/sys/block/nvme0n1/queue/scheduler", "bfq").expect("choose the scheduler");
-    if host.systemd {
+    if host.daemon {
+        install();
+    } else if host.systemd {
         let script = format!("#!/bin/sh\nexec {} --systemd-cgroup \"$@\"\n", host.binary.display());
         fs::write(&host.runtime, script).expect("write the script");
         fs::set_permissions(&host.runtime, fs::Permissions::from_mode(0o755)).expect("make it a program");
     }
+}
+
+/// As docs/install.md says, but for links where it copies; the data root is on a disk of its own.
+fn install() {
+    for dir in ["/usr/local/libexec", "/usr/local/bin", "/etc/casemate", "/var/lib/casemate"] {
+        fs::create_dir_all(dir).expect("make a directory");
+    }
+    run(&["mount", "-t", "ext4", "-o", "prjquota", "/dev/nvme0n4", "/var/lib/casemate"]);
+    symlink("/payload", "/usr/local/libexec/casemate").expect("install the programs");
+    for program in ["casemate", "docker"] {
+        let installed = Path::new("/usr/local/bin").join(program);
+        symlink(Path::new("/payload").join(program), installed).expect("install a program");
+    }
+    fs::write("/etc/casemate/casemate.toml", "live-restore = true\n[tenants.default]\ndisk = \"48MiB\"\n")
+        .expect("write the configuration");
+    // Its root is writable, which the quotas are tried on.
+    fs::write("/etc/casemate/runtime.toml", "policy = \"baseline\"\n")
+        .expect("write the host's configuration");
+    let unit = fs::read("/payload/casemate.service").expect("read the unit");
+    fs::write("/etc/systemd/system/casemate.service", unit).expect("install the unit");
+    run(&["systemctl", "daemon-reload"]);
 }
 
 /// Runs the unprivileged groups: with a subtree or manager of the user's own, and without.

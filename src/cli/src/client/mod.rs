@@ -5,6 +5,7 @@ mod streams;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use casemate_spec::{Error, Result};
 
@@ -16,6 +17,9 @@ pub use streams::{lines, relay};
 
 /// The exit status of an error that says: there is no such thing.
 pub const NOT_FOUND: u8 = 44;
+
+/// How long a daemon that is there may take to say so.
+const SOON: Duration = Duration::from_secs(5);
 
 /// Who we are to the daemon, and where it is.
 #[derive(Debug, Clone)]
@@ -53,12 +57,18 @@ impl Client {
         Ok(Self { authority: address(place)?.to_string(), certificates: place.client(pki::ADMINISTRATOR) })
     }
 
-    /// Whether the daemon answers.
+    /// Whether the daemon answers, and soon: where the broker listens and there is no daemon, nobody ever says anything.
     ///
     /// # Errors
     /// It does not.
     pub fn ping(&self) -> Result<()> {
-        now(async { self.call(hyper::Method::GET, "/version", None).await.map(drop) })
+        now(async {
+            let answer = self.call(hyper::Method::GET, "/version", None);
+            match tokio::time::timeout(SOON, answer).await {
+                Ok(answer) => answer.map(drop),
+                Err(_elapsed) => Err(Error::new(format!("connect to {}", self.authority), "nobody answers")),
+            }
+        })
     }
 }
 

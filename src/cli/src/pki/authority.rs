@@ -16,7 +16,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use super::identity::Identity;
 use super::issued::{Certificate, Issued};
-use super::{failed, read};
+use super::{failed, read, validity};
 use crate::place::{DAEMON_GROUP, Place, folder, write};
 
 /// Ten years: an authority of one host is replaced with the host.
@@ -112,17 +112,8 @@ impl Authority {
     /// # Errors
     /// It cannot be read.
     pub fn server_lacks(&self, names: &[String]) -> Result<bool> {
-        let path = self.place.etc.join("tls/server.pem");
-        let text = read(&path)?;
-        let unreadable = || Error::new(path.display().to_string(), "it is no certificate");
-        let (_, pem) = x509_parser::pem::parse_x509_pem(text.as_bytes()).map_err(|_| unreadable())?;
-        let certificate = pem.parse_x509().map_err(|_| unreadable())?;
-        let ends = certificate.validity().not_after.timestamp();
-        let soon = Zoned::now().timestamp().as_second() + 30 * 24 * 3600;
-        let known: Vec<String> = match certificate.subject_alternative_name() {
-            Ok(Some(found)) => found.value.general_names.iter().map(shown).collect(),
-            _ => Vec::new(),
-        };
+        let (ends, known) = validity::server(&self.place)?;
+        let soon = Zoned::now().timestamp().as_second() + validity::SERVER;
         Ok(ends < soon || names.iter().any(|name| !known.contains(name)))
     }
 
@@ -233,7 +224,8 @@ fn alternative(name: &str) -> Result<SanType> {
     Ok(SanType::DnsName(Ia5String::try_from(name).map_err(failed("name of the server"))?))
 }
 
-fn shown(name: &x509_parser::extensions::GeneralName<'_>) -> String {
+/// A name of a certificate, as people write it.
+pub fn shown(name: &x509_parser::extensions::GeneralName<'_>) -> String {
     use x509_parser::extensions::GeneralName;
     match name {
         GeneralName::DNSName(name) => (*name).to_owned(),

@@ -3,6 +3,7 @@
 mod authority;
 mod identity;
 mod issued;
+pub mod validity;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
 //! Who keeps a data root's broker running: the process that has the lock, by flock(2), so that a crash gives it back.
 
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read as _, Seek as _, Write as _};
+use std::io::{ErrorKind, Seek as _, Write as _};
 use std::path::Path;
 
 use casemate_spec::{Error, Result};
@@ -47,22 +47,33 @@ impl Lock {
     /// # Errors
     /// It cannot be looked at.
     pub fn holder(run: &Path) -> Result<Option<Pid>> {
-        let path = run.join(NAME);
-        let mut file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::io(path.display().to_string(), &error)),
-        };
-        match flock(&file, FlockOperation::NonBlockingLockShared) {
-            Ok(()) => Ok(None),
-            Err(Errno::WOULDBLOCK) => {
-                let mut text = String::new();
-                file.read_to_string(&mut text).map_err(|e| Error::io(path.display().to_string(), &e))?;
-                let pid = text.trim().parse().ok().and_then(Pid::from_raw);
-                pid.map(Some).ok_or_else(|| Error::new(path.display().to_string(), "it names no process"))
-            }
-            Err(errno) => Err(Error::os(path.display().to_string(), errno.raw_os_error())),
+        holder(&run.join(NAME), &run.join(NAME))
+    }
+}
+
+/// The broker that runs, if any.
+///
+/// # Errors
+/// It cannot be looked at.
+pub fn broker(run: &Path) -> Result<Option<Pid>> {
+    holder(&run.join("lock"), &run.join("broker.pid"))
+}
+
+/// Who has a lock, by the number in a file.
+fn holder(lock: &Path, pid: &Path) -> Result<Option<Pid>> {
+    let file = match File::open(lock) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io(lock.display().to_string(), &error)),
+    };
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(None),
+        Err(Errno::WOULDBLOCK) => {
+            let text = std::fs::read_to_string(pid).map_err(|e| Error::io(pid.display().to_string(), &e))?;
+            let holder = text.trim().parse().ok().and_then(Pid::from_raw);
+            holder.map(Some).ok_or_else(|| Error::new(pid.display().to_string(), "it names no process"))
         }
+        Err(errno) => Err(Error::os(lock.display().to_string(), errno.raw_os_error())),
     }
 }
 

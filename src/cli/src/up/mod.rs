@@ -10,7 +10,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use casemate_spec::{Error, Result};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 use crate::arguments::{DownArgs, UpArgs};
 use crate::client::Client;
@@ -43,6 +43,8 @@ pub fn up(args: &UpArgs, data_root: &Path) -> Result<ExitCode> {
         say(&place)?;
         return Ok(ExitCode::SUCCESS);
     }
+    // It would have the address, too.
+    supervise::end_orphan(&place, &Lock::take(&place.run)?)?;
     let found = asked.iter().map(|asked| supervise::address(&place, *asked));
     let addresses = found.collect::<Result<Vec<_>>>()?;
     let first = addresses.iter().map(|address| reachable(*address)).next();
@@ -57,6 +59,11 @@ pub fn up(args: &UpArgs, data_root: &Path) -> Result<ExitCode> {
         child.try_wait().map_err(|e| Error::io("wait for the broker", &e)).map(|ended| ended.is_none())
     });
     if let Err(error) = answers {
+        // Whoever is told that it did not come up does not expect it to run.
+        if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+            lock::tell(pid, Signal::TERM)?;
+        }
+        child.wait().map_err(|e| Error::io("wait for the broker", &e))?;
         return Err(error.hint(format!("{} says more", log(&place).display())));
     }
     say(&place)?;

@@ -11,10 +11,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::lock::{self, Lock};
 use super::wait_until_it_answers;
 use crate::arguments::UpArgs;
+use crate::pki;
 use crate::place::Place;
 
 /// A broker that has run for so long may start again at once.
 const WELL: Duration = Duration::from_secs(10);
+/// Between two looks at what ends.
+const RENEWAL: Duration = Duration::from_secs(3600);
 /// The longest pause before another try.
 const LONGEST: Duration = Duration::from_secs(30);
 
@@ -70,6 +73,7 @@ pub fn in_foreground(
 
 fn run(place: &Place, libexec: &Path, args: &UpArgs) -> Result<ExitCode> {
     let lock = Lock::take(&place.run)?;
+    end_orphan(place, &lock)?;
     let failed = |error: std::io::Error| Error::io("wait for signals", &error);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let ended = runtime.block_on(async {
@@ -86,6 +90,23 @@ fn run(place: &Place, libexec: &Path, args: &UpArgs) -> Result<ExitCode> {
     ended.map(|()| ExitCode::SUCCESS)
 }
 
+/// Ends the broker of a supervisor that was killed: it would hold the data root, and nobody would start it again.
+/// Containers do not mind. Whoever has the lock is nobody's supervisor but ours.
+///
+/// # Errors
+/// It does not end.
+pub fn end_orphan(place: &Place, _lock: &Lock) -> Result<()> {
+    let patience = Instant::now() + WELL;
+    while let Some(broker) = lock::broker(&place.run)? {
+        if Instant::now() > patience {
+            return Err(Error::new("casemate-broker", format!("process {broker} does not end")));
+        }
+        lock::tell(broker, rustix::process::Signal::KILL)?;
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
 /// What may happen meanwhile.
 struct Signals {
     terminate: Signal,
@@ -100,7 +121,7 @@ async fn again_and_again(place: &Place, libexec: &Path, args: &UpArgs, signals: 
     loop {
         let since = Instant::now();
         let mut broker = start(place, libexec, args)?;
-        if watch(&mut broker, signals).await? {
+        if watch(place, &mut broker, signals).await? {
             return Ok(());
         }
         eprintln!("casemate: the broker ended and is started again");
@@ -114,11 +135,12 @@ async fn again_and_again(place: &Place, libexec: &Path, args: &UpArgs, signals: 
     }
 }
 
-/// Waits for the broker's end; whether that was asked for.
-async fn watch(broker: &mut std::process::Child, signals: &mut Signals) -> Result<bool> {
+/// Waits for the broker's end; whether that was asked for. Meanwhile nothing that the server relies on runs out.
+async fn watch(place: &Place, broker: &mut std::process::Child, signals: &mut Signals) -> Result<bool> {
     use rustix::process::{Pid, Signal as Number};
 
     let mut asked = false;
+    let mut renewal = tokio::time::interval(RENEWAL);
     loop {
         if broker.try_wait().map_err(|e| Error::io("wait for the broker", &e))?.is_some() {
             return Ok(asked);
@@ -129,6 +151,12 @@ async fn watch(broker: &mut std::process::Child, signals: &mut Signals) -> Resul
             _ = signals.interrupt.recv() => Some(Number::TERM),
             _ = signals.keep.recv() => Some(Number::USR2),
             _ = signals.reload.recv() => Some(Number::HUP),
+            _ = renewal.tick() => {
+                if let Err(error) = pki::validity::keep_up(place) {
+                    eprintln!("casemate: what ends soon is not renewed: {error}");
+                }
+                None
+            }
         };
         if let Some(number) = number {
             asked |= number != Number::HUP;
@@ -143,7 +171,7 @@ async fn watch(broker: &mut std::process::Child, signals: &mut Signals) -> Resul
 fn start(place: &Place, libexec: &Path, args: &UpArgs) -> Result<std::process::Child> {
     let mut command = Command::new(libexec.join("casemate-broker"));
     command.arg("--data-root").arg(&place.data).arg("--config").arg(&place.etc);
-    command.arg("--libexec").arg(libexec);
+    command.arg("--libexec").arg(libexec).arg("--run-dir").arg(crate::rootless::run_dir()?);
     for address in &args.listen {
         command.arg("--listen").arg(address.to_string());
     }

@@ -64,6 +64,15 @@ pub struct RunArgs {
     /// Do without a capability
     #[arg(long, value_name = "CAP")]
     cap_drop: Vec<String>,
+    /// Ask for everything; the policy grants what it admits
+    #[arg(long)]
+    privileged: bool,
+    /// A device of the host: PATH, PATH:WHERE or PATH:WHERE:rwm
+    #[arg(long, value_name = "PATH")]
+    device: Vec<String>,
+    /// As docker has it: seccomp=…, no-new-privileges, casemate.policy=NAME
+    #[arg(long, value_name = "OPTION")]
+    security_opt: Vec<String>,
     /// Nothing may be written to its root
     #[arg(long)]
     read_only: bool,
@@ -150,8 +159,10 @@ fn exit_of_start(error: Error) -> Error {
     }
 }
 
-async fn create(client: &Client, args: &RunArgs) -> Result<String> {
-    let body = json!({
+/// What is asked for, as the API has it.
+pub fn body(args: &RunArgs) -> Value {
+    let policy = args.policy.iter().map(|name| format!("casemate.policy={name}"));
+    json!({
         "Image": args.image,
         "Cmd": if args.command.is_empty() { Value::Null } else { json!(args.command) },
         "Entrypoint": args.entrypoint.as_ref().map(|program| json!([program])),
@@ -173,9 +184,25 @@ async fn create(client: &Client, args: &RunArgs) -> Result<String> {
             "CapAdd": args.cap_add,
             "CapDrop": args.cap_drop,
             "ReadonlyRootfs": args.read_only,
-            "SecurityOpt": args.policy.iter().map(|name| format!("casemate.policy={name}")).collect::<Vec<_>>(),
+            "Privileged": args.privileged,
+            "Devices": args.device.iter().map(|text| device(text)).collect::<Vec<_>>(),
+            "SecurityOpt": policy.chain(args.security_opt.iter().cloned()).collect::<Vec<_>>(),
         },
-    });
+    })
+}
+
+fn device(text: &str) -> Value {
+    let mut parts = text.splitn(3, ':');
+    let path = parts.next().unwrap_or_default();
+    json!({
+        "PathOnHost": path,
+        "PathInContainer": parts.next().unwrap_or(path),
+        "CgroupPermissions": parts.next().unwrap_or("rwm"),
+    })
+}
+
+async fn create(client: &Client, args: &RunArgs) -> Result<String> {
+    let body = body(args);
     let name = args.name.as_ref().map_or_else(String::new, |name| format!("?name={}", escaped(name)));
     let path = format!("/containers/create{name}");
     let made = match client.call(Method::POST, &path, Some(&body)).await {

@@ -72,7 +72,6 @@ pub(super) fn kind(fd: BorrowedFd<'_>) -> Result<FileType, Errno> {
 /// Whether a descriptor refers to the character device of these numbers.
 pub(super) fn is_character(fd: BorrowedFd<'_>, major: u32, minor: u32) -> Result<bool, Errno> {
     let stat = rustix::fs::statat(fd, c"", AtFlags::EMPTY_PATH)?;
-    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
-        && rustix::fs::major(stat.st_rdev) == major
-        && rustix::fs::minor(stat.st_rdev) == minor)
+    let numbers = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && numbers == (major, minor))
 }

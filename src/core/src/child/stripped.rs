@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{
     DumpableBehavior, Rlimit, Signal, set_dumpable_behavior, set_parent_process_death_signal, setrlimit,
@@ -14,7 +14,7 @@ use rustix::thread::{
 };
 
 use super::Life;
-use super::resolve::open_proc;
+use super::resolve::{is_character, open_proc};
 use super::waiting::Started;
 use crate::plan::{Capabilities, Groups};
 use crate::report::{Fault, Stage};
@@ -115,9 +115,7 @@ fn streams(life: &Life<'_>) -> Result<(), Errno> {
     }
     for stream in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
         let stat = rustix::fs::fstat(stream)?;
-        let device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
-        let null = device && (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev)) == (1, 3);
-        if stat.st_uid == identity.uid || null {
+        if stat.st_uid == identity.uid || is_character(stream, 1, 3)? {
             continue;
         }
         match rustix::fs::fchown(stream, Some(Uid::from_raw(identity.uid)), None) {

@@ -18,7 +18,7 @@ const ALLOW_MULTI: u32 = 2;
 /// `BPF_F_REPLACE`, Linux 5.6.
 const REPLACE: u32 = 4;
 /// The kernel attaches at most this many programs to one cgroup (`BPF_CGROUP_MAX_PROGS`).
-const MAX_PROGRAMS: usize = 64;
+const MAX_PROGRAMS: u32 = 64;
 
 /// One eBPF instruction, `struct bpf_insn` of linux/bpf.h.
 #[repr(C)]
@@ -62,24 +62,19 @@ pub fn load_device_program(program: &[Instruction]) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// Attaches a device program to a cgroup, beside those that are there.
+/// Attaches a device program to a cgroup: beside those that are there, or in the place of `old`, with no moment in
+/// between (Linux 5.6).
 ///
 /// # Errors
-/// bpf(2): `EPERM` when a program above was attached exclusively, `E2BIG` when there are too many.
-pub fn attach_device_program(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> Result<(), Errno> {
-    attach(PROG_ATTACH, cgroup, program, ALLOW_MULTI, None)
-}
-
-/// Attaches a device program to a cgroup in the place of `old`, with no moment in between (Linux 5.6).
-///
-/// # Errors
-/// bpf(2): `EINVAL` on an older kernel, `ENOENT` when `old` is not attached.
-pub fn replace_device_program(
+/// bpf(2): `EPERM` when a program above was attached exclusively, `E2BIG` when there are too many; with `old`, `EINVAL`
+/// on an older kernel, `ENOENT` when it is not attached.
+pub fn attach_device_program(
     cgroup: BorrowedFd<'_>,
     program: BorrowedFd<'_>,
-    old: BorrowedFd<'_>,
+    old: Option<BorrowedFd<'_>>,
 ) -> Result<(), Errno> {
-    attach(PROG_ATTACH, cgroup, program, ALLOW_MULTI | REPLACE, Some(old))
+    let flags = ALLOW_MULTI | if old.is_some() { REPLACE } else { 0 };
+    attach(PROG_ATTACH, cgroup, program, flags, old)
 }
 
 /// Takes a device program off a cgroup.
@@ -95,17 +90,15 @@ pub fn detach_device_program(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) ->
 /// # Errors
 /// bpf(2): `EPERM` without `CAP_NET_ADMIN` or `CAP_SYS_ADMIN`, which getting at a program by its id asks for.
 pub fn device_programs(cgroup: BorrowedFd<'_>) -> Result<Vec<OwnedFd>, Errno> {
-    let mut ids = [0_u32; MAX_PROGRAMS];
+    let mut ids = [0_u32; MAX_PROGRAMS as usize];
     let [ids_low, ids_high] = address(ids.as_mut_ptr());
-    let room = u32::try_from(MAX_PROGRAMS).map_err(|_range| Errno::INVAL)?;
     // Cgroup, attach type, two words of flags, where the ids go, how many fit.
-    let mut attr = attr([number(cgroup)?, ATTACH_CGROUP_DEVICE, 0, 0, ids_low, ids_high, room]);
+    let mut attr = attr([number(cgroup)?, ATTACH_CGROUP_DEVICE, 0, 0, ids_low, ids_high, MAX_PROGRAMS]);
     // SAFETY: `attr` and `ids`, whose address it holds, outlive the call and are ours alone to be written; the kernel
     // writes the counts and at most `count` ids.
     unsafe { bpf(PROG_QUERY, (&raw mut attr).cast(), size_of::<Attr>()) }?;
     let Attr([_, _, _, _, _, _, count, ..]) = attr;
-    let count = usize::try_from(count).map_err(|_range| Errno::INVAL)?;
-    ids.iter().take(count).map(|id| by_id(*id)).collect()
+    ids.iter().take(count as usize).map(|id| by_id(*id)).collect()
 }
 
 fn by_id(id: u32) -> Result<OwnedFd, Errno> {

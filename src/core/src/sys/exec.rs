@@ -65,8 +65,8 @@ impl Vector {
 pub fn execve(path: &CStr, argv: &Vector, envp: &Vector) -> Errno {
     // SAFETY: `path` is a C string; both vectors are null-terminated arrays of pointers to C strings that live as long
     // as the `Vector`s, which outlive the call.
-    unsafe { libc::execve(path.as_ptr(), argv.pointers.as_ptr(), envp.pointers.as_ptr()) };
-    last()
+    let value = unsafe { libc::execve(path.as_ptr(), argv.pointers.as_ptr(), envp.pointers.as_ptr()) };
+    answer(value.into()).err().unwrap_or(Errno::NOEXEC)
 }
 
 /// Replaces this process's image by the file that `image` refers to (`AT_EMPTY_PATH`). Returns only on failure.
@@ -83,8 +83,4 @@ pub fn execveat(image: BorrowedFd<'_>, argv: &Vector, envp: &Vector) -> Errno {
         )
     };
     answer(value).err().unwrap_or(Errno::NOEXEC)
-}
-
-fn last() -> Errno {
-    answer(-1).err().unwrap_or(Errno::NOEXEC)
 }

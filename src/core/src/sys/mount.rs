@@ -48,13 +48,9 @@ impl Change {
 /// mount_setattr(2): `ENOSYS` before Linux 5.12, `EPERM` when a locked attribute would be loosened, `EINVAL` when
 /// `mount` is not the root of a mount.
 pub fn change(mount: BorrowedFd<'_>, change: Change) -> Result<(), Errno> {
-    let mut clear = change.clear;
-    if change.set & MOUNT_ATTR_ATIME != 0 {
-        clear |= MOUNT_ATTR_ATIME;
-    }
-    let attr =
-        MountAttr { attr_set: change.set, attr_clr: clear, propagation: change.propagation, userns_fd: 0 };
-    call(mount, &attr, change.recursive)
+    let Change { set, clear, propagation, recursive } = change;
+    let times = if set & MOUNT_ATTR_ATIME != 0 { MOUNT_ATTR_ATIME } else { 0 };
+    call(mount, &MountAttr { attr_set: set, attr_clr: clear | times, propagation, userns_fd: 0 }, recursive)
 }
 
 /// Id-maps a detached mount by the maps of the user namespace `userns` (Linux 5.12, per filesystem).

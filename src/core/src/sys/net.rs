@@ -1,20 +1,16 @@
 //! Interface flags: netdevice(7).
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 
 use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use super::answer;
 
 /// Brings up `lo` of the calling thread's network namespace: a new one has it down, and programs in a container rely
 /// on 127.0.0.1.
 pub fn loopback_up() -> Result<(), Errno> {
-    let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
-    // SAFETY: takes no pointers.
-    let socket = unsafe { libc::syscall(libc::SYS_socket, libc::AF_INET, kind, 0) };
-    let number = i32::try_from(answer(socket)?).map_err(|_beyond| Errno::BADF)?;
-    // SAFETY: the kernel has just given us this descriptor, and nobody else knows its number.
-    let socket = unsafe { OwnedFd::from_raw_fd(number) };
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
     let mut name = [0; libc::IFNAMSIZ];
     for (to, from) in name.iter_mut().zip(b"lo") {
         *to = from.cast_signed();

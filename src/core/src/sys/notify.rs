@@ -1,10 +1,10 @@
 //! seccomp_unotify(2): system calls that wait at a filter's listener for somebody's answer (Linux 5.5).
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
 
-use super::answer;
+use super::ioctl;
 
 const RECV: libc::c_ulong = 0xc050_2100;
 const SEND: libc::c_ulong = 0xc018_2101;
@@ -35,12 +35,6 @@ struct Answer {
     value: i64,
     error: i32,
     flags: u32,
-}
-
-fn ioctl(listener: BorrowedFd<'_>, request: libc::c_ulong, argument: usize) -> Result<(), Errno> {
-    // SAFETY: each caller gives a number, or the address of the structure whose size the request's number carries,
-    // which outlives the call and which nobody else refers to.
-    answer(libc::c_long::from(unsafe { libc::ioctl(listener.as_raw_fd(), request, argument) })).map(drop)
 }
 
 /// Takes the next call, waiting for one.

@@ -11,8 +11,8 @@ use super::answer;
 /// # Errors
 /// pidfd_send_signal(2): `ESRCH` when the process has ended, `EPERM`, `EINVAL` for a number that is no signal.
 pub fn send_signal(process: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
-    let info: *const libc::siginfo_t = std::ptr::null();
     // SAFETY: the kernel fills in the signal's information itself where it is given none; nothing else is a pointer.
-    let value = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, info, 0) };
+    let value =
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, 0_usize, 0) };
     answer(value).map(|_zero| ())
 }

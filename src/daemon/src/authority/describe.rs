@@ -56,7 +56,7 @@ fn one(call: &Call, subject: Subject) -> Result<Object> {
             let object = Object::of("Container", name, &caller.tenant).text("name", name);
             let networks = body.networks().cloned().collect();
             let object = asked(engine, caller, object, (&body.config, &host_config), networks);
-            with_image(engine, caller, object, &body.config.image)
+            with_image(call, object, &body.config.image)
         }
         Subject::Image | Subject::NewImage => image(engine, caller, &new_image(call)),
         Subject::Volume => match engine.volumes.find(caller, call.captured("name")) {
@@ -223,9 +223,9 @@ fn volumes_of(container: &Container) -> Vec<String> {
     container.mounts.iter().filter_map(|mount| name(&mount.kind)).collect()
 }
 
-fn with_image(engine: &Engine, caller: &Caller, object: Object, asked: &str) -> Object {
-    match engine.images.find(caller, asked) {
-        Ok(image) => with_image_id(engine, caller, object, &image.id, asked),
+fn with_image(call: &Call, object: Object, asked: &str) -> Object {
+    match call.image(asked) {
+        Ok(image) => with_image_id(&call.engine, &call.caller, object, &image.id, asked),
         Err(_) => object
             .text("image", normal(asked))
             .text("imageId", "")

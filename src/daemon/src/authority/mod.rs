@@ -2,6 +2,8 @@
 //! policy permits, and no policy that forbids is passed over: one that cannot be evaluated denies.
 
 mod describe;
+mod expectations;
+mod plain;
 mod sources;
 mod subject;
 
@@ -16,6 +18,7 @@ use cedar_policy::{
 };
 
 pub use describe::describe;
+pub use expectations::{Outcome, hold};
 pub use sources::{SCHEMA, Sources};
 pub use subject::Object;
 
@@ -34,6 +37,10 @@ pub struct Verdict {
     pub allowed: bool,
     /// By which policies, or why not.
     pub reason: String,
+    /// The policies that decided, by file and `@id`; none where none permits it.
+    pub by: Vec<String>,
+    /// It could not be judged, and is denied for that.
+    pub faulty: bool,
 }
 
 impl Authority {
@@ -64,7 +71,10 @@ impl Authority {
     pub fn judge(&self, caller: &Caller, operation: &str, object: Object) -> Verdict {
         match self.decide(caller, operation, object) {
             Ok(verdict) => verdict,
-            Err(fault) => Verdict { allowed: false, reason: format!("it cannot be judged: {fault}") },
+            Err(fault) => {
+                let reason = format!("it cannot be judged: {fault}");
+                Verdict { allowed: false, reason, by: Vec::new(), faulty: true }
+            }
         }
     }
 
@@ -81,17 +91,19 @@ impl Authority {
         if let Some(error) = diagnostics.errors().next() {
             return Err(error.to_string());
         }
-        let mut by: Vec<String> = diagnostics.reason().map(|id| self.words(id)).collect();
-        by.sort();
-        Ok(match response.decision() {
-            Decision::Allow => Verdict { allowed: true, reason: by.join(", ") },
+        let mut decided: Vec<_> = diagnostics.reason().map(|id| (id.to_string(), self.words(id))).collect();
+        decided.sort();
+        let (by, words): (Vec<String>, Vec<String>) = decided.into_iter().unzip();
+        let allowed = response.decision() == Decision::Allow;
+        let reason = match response.decision() {
+            Decision::Allow => words.join(", "),
             Decision::Deny if by.is_empty() => {
                 let groups = caller.groups.join(", ");
-                let reason = format!("no policy permits it to {} (groups: {groups})", caller.identity);
-                Verdict { allowed: false, reason }
+                format!("no policy permits it to {} (groups: {groups})", caller.identity)
             }
-            Decision::Deny => Verdict { allowed: false, reason: format!("forbidden by {}", by.join(", ")) },
-        })
+            Decision::Deny => format!("forbidden by {}", words.join(", ")),
+        };
+        Ok(Verdict { allowed, reason, by, faulty: false })
     }
 
     /// A policy as people know it, with its reason.

@@ -11,10 +11,9 @@ use casemate_spec::wire::{PolicyName, Tenant};
 use serde::Deserialize;
 use toml::Spanned;
 
+pub use fault::Fault;
 pub use limits::{Limits, Size};
 pub use network::{AddressPool, Egress};
-
-use fault::Fault;
 
 /// The largest file, in bytes.
 const LARGEST: u64 = 256 << 10;
@@ -65,6 +64,8 @@ pub struct Config {
 pub struct Tls {
     /// `1.3`, or `1.2` to admit that as well.
     pub minimum_version: Option<Spanned<String>>,
+    /// What becomes of clients while a revocation list's time is over: `refuse`, or `warn` to believe it all the same.
+    pub overdue_revocation_list: Option<Spanned<String>>,
 }
 
 /// `[tenants.NAME]`
@@ -135,6 +136,9 @@ impl Config {
         }
         if let Some(version) = &self.tls.minimum_version {
             one_of(version, &["1.2", "1.3"])?;
+        }
+        if let Some(choice) = &self.tls.overdue_revocation_list {
+            one_of(choice, &["refuse", "warn"])?;
         }
         if let Some(root) = &self.data_root
             && !root.get_ref().starts_with('/')

@@ -112,6 +112,7 @@ async fn create(mut call: Call) -> Result<Answer> {
     let asked = Asked {
         name: call.query.text("name").map(str::to_owned),
         platform: call.query.text("platform").map(str::to_owned),
+        image: Some(call.image(&body.config.image)),
         config: body.config,
         host_config: body.host_config.unwrap_or_default(),
         networks: networks.into_iter().map(|(name, asked)| (name, asked.unwrap_or_default())).collect(),

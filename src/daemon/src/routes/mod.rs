@@ -9,6 +9,7 @@ mod images;
 mod info;
 mod lifecycle;
 mod networks;
+mod policy;
 mod registry;
 mod streams;
 mod system;
@@ -110,6 +111,7 @@ pub fn table() -> Vec<Route> {
         lifecycle::ROUTES,
         info::ROUTES,
         networks::ROUTES,
+        policy::ROUTES,
         registry::ROUTES,
         streams::ROUTES,
         system::ROUTES,

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
 /// What the files hold.
 #[derive(Debug)]
@@ -31,6 +32,16 @@ impl Material {
             .map_err(|error| format!("{}: {error}", file.display()))?;
         Ok(Self { authorities, chain, key, revoked: lists(&directory.join("crl.pem"))? })
     }
+}
+
+/// Until when a list may be relied on, in seconds since 1970; RFC 5280 has it in every list.
+///
+/// # Errors
+/// It is no list.
+pub fn next_update(list: &CertificateRevocationListDer<'_>) -> Result<Option<i64>, String> {
+    let (_, list) = CertificateRevocationList::from_der(list.as_ref())
+        .map_err(|error| format!("revocation list: {error}"))?;
+    Ok(list.next_update().map(|time| time.timestamp()))
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {

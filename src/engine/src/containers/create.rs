@@ -20,7 +20,7 @@ use super::{
 };
 use crate::files::volumes::{self, Backing};
 use crate::files::{self, VolumeAsked};
-use crate::images::Image;
+use crate::images::{self, Image};
 use crate::networks::{self, Attachment, EndpointAsked};
 use crate::{Caller, Engine, Failure, Kind, Result, clock, supervision};
 use undo::Undo;
@@ -37,6 +37,8 @@ pub struct Asked {
     pub name: Option<String>,
     /// `os[/architecture]` of the image.
     pub platform: Option<String>,
+    /// Its image as whoever judged the wish has found it, or not; none was judged, and the name decides.
+    pub image: Option<Result<Arc<Image>>>,
     /// What is to run.
     pub config: Config,
     /// What is asked of the host.
@@ -68,18 +70,69 @@ pub async fn create(engine: &Arc<Engine>, caller: &Caller, asked: Asked) -> Resu
         }
         made
     };
-    tokio::spawn(work).await.map_err(|error| Failure::failed(format!("it broke off: {error}")))?
+    tokio::spawn(work).await.map_err(broken_off)?
 }
 
-async fn make(engine: &Arc<Engine>, caller: &Caller, mut asked: Asked, undo: &mut Undo) -> Result<Created> {
+/// What would become of a create: goes the same way, to the policy's report, and takes everything back.
+///
+/// # Errors
+/// As for [`create`], but for what the policy says.
+pub async fn plan(engine: &Arc<Engine>, caller: &Caller, asked: Asked) -> Result<Value> {
+    let (engine, caller) = (Arc::clone(engine), caller.clone());
+    let work = async move {
+        let mut undo = Undo::new(&engine);
+        let report = match prepare(&engine, &caller, asked, &mut undo).await {
+            Ok(prepared) => verdict::report(&engine, &prepared.container).await,
+            Err(failure) => Err(failure),
+        };
+        undo.all().await;
+        report
+    };
+    tokio::spawn(work).await.map_err(broken_off)?
+}
+
+fn broken_off(error: tokio::task::JoinError) -> Failure {
+    Failure::failed(format!("it broke off: {error}"))
+}
+
+async fn make(engine: &Arc<Engine>, caller: &Caller, asked: Asked, undo: &mut Undo) -> Result<Created> {
+    let Prepared { container, fresh, networks, mut warnings, held: _held } =
+        prepare(engine, caller, asked, undo).await?;
+    let id = container.id.clone();
+    copy_up(engine, &container, fresh).await?;
+    let container = judged(engine, container, &mut warnings).await?;
+    networks::check(engine, &container)?;
+    warnings.extend(networks::warnings(engine, &container));
+    keep(engine, Arc::new(container), networks, undo)?;
+    Ok(Created { id, warnings })
+}
+
+/// A container that has its place, and is not judged yet.
+struct Prepared {
+    container: Container,
+    /// Where volumes are mounted that are to get what the image has there.
+    fresh: Vec<String>,
+    /// Where it is connected when it starts.
+    networks: Vec<Attachment>,
+    warnings: Vec<String>,
+    /// The image stays meanwhile.
+    held: crate::images::Hold,
+}
+
+async fn prepare(
+    engine: &Arc<Engine>,
+    caller: &Caller,
+    mut asked: Asked,
+    undo: &mut Undo,
+) -> Result<Prepared> {
     let given = asked.name.as_deref().map(names::checked).transpose()?.map(str::to_owned);
-    let mut warnings = normal::settle(&mut asked, &engine.settings)?;
+    let warnings = normal::settle(&mut asked, &engine.settings)?;
     check::asked(&asked.config, &asked.host_config)?;
     let own = std::mem::take(&mut asked.networks);
     let networks = networks::attach(&asked.config, &asked.host_config, own)?;
     known_policy(engine, &asked.host_config)?;
     let image = find_image(engine, caller, &asked)?;
-    let _held = engine.images.hold(&image);
+    let held = engine.images.hold(&image);
     merge::merge(&mut asked.config, &image.config.config)?;
     check::asked(&asked.config, &asked.host_config)?;
     let shared = shared_hostname(engine, caller, &asked.host_config)?;
@@ -99,7 +152,7 @@ async fn make(engine: &Arc<Engine>, caller: &Caller, mut asked: Asked, undo: &mu
     let user = users::look_up(engine, &image.layers, &asked.config.user, &groups).await?;
     let (points, fresh) = resolve(engine, caller, wanted, undo).await?;
     let container = Container {
-        id: id.clone(),
+        id,
         tenant: caller.tenant.clone(),
         created: clock::now(),
         image: image.id.clone(),
@@ -112,12 +165,7 @@ async fn make(engine: &Arc<Engine>, caller: &Caller, mut asked: Asked, undo: &mu
         settings: Mutex::new(Settings { name, host_config: Arc::new(asked.host_config) }),
     };
     place(engine, &container, undo).await?;
-    copy_up(engine, &container, fresh).await?;
-    let container = judged(engine, container, &mut warnings).await?;
-    networks::check(engine, &container)?;
-    warnings.extend(networks::warnings(engine, &container));
-    keep(engine, Arc::new(container), networks, undo)?;
-    Ok(Created { id, warnings })
+    Ok(Prepared { container, fresh, networks, warnings, held })
 }
 
 fn known_policy(engine: &Engine, host_config: &HostConfig) -> Result<()> {
@@ -138,7 +186,11 @@ fn find_image(engine: &Engine, caller: &Caller, asked: &Asked) -> Result<Arc<Ima
         let message = if nothing { "no command specified" } else { "no image specified" };
         return Err(Failure::invalid(message));
     }
-    let image = engine.images.find(caller, &asked.config.image)?;
+    let image = match &asked.image {
+        Some(judged) => engine.images.present(judged.as_ref().map_err(Clone::clone)?, &asked.config.image)?,
+        None => engine.images.find(caller, &asked.config.image)?,
+    };
+    images::enforce(engine, &image, &asked.config.image)?;
     let Some(wanted) = asked.platform.as_deref() else { return Ok(image) };
     let is = [&image.config.os, &image.config.architecture, &image.config.variant];
     let fits = wanted.split('/').zip(is).all(|(wanted, is)| is.is_empty() || wanted.eq_ignore_ascii_case(is));

@@ -122,41 +122,76 @@ pub fn order(container: &Container, asked: &LogConfig) -> Result<LogOrder> {
 }
 
 fn fields(container: &Container, asked: &LogConfig) -> Vec<(String, String)> {
-    let options = asked.config.clone().unwrap_or_default();
-    let name = container.name();
     let mut fields = BTreeMap::from([
         ("CONTAINER_ID".to_owned(), container.id.short().to_owned()),
         ("CONTAINER_ID_FULL".to_owned(), container.id.to_string()),
-        ("CONTAINER_NAME".to_owned(), name.clone()),
+        ("CONTAINER_NAME".to_owned(), container.name()),
         ("IMAGE_NAME".to_owned(), container.config.image.clone()),
     ]);
-    let tag = options.get("tag").map_or_else(
-        || container.id.short().to_owned(),
-        |template| {
-            template
-                .replace("{{.ID}}", container.id.short())
-                .replace("{{.FullID}}", container.id.as_str())
-                .replace("{{.Name}}", &name)
-                .replace("{{.ImageName}}", &container.config.image)
-        },
-    );
+    let tag = tag(container, asked).unwrap_or_else(|| container.id.short().to_owned());
     fields.insert("CONTAINER_TAG".to_owned(), tag.clone());
     fields.insert("SYSLOG_IDENTIFIER".to_owned(), tag);
-    let labels = container.config.labels();
-    let listed = |key: &str| options.get(key).cloned().unwrap_or_default();
-    for label in listed("labels").split(',') {
-        if let (Some(name), Some(value)) = (field(label), labels.get(label)) {
-            fields.insert(name, value.clone());
-        }
-    }
-    for wanted in listed("env").split(',') {
-        let value =
-            container.config.env.iter().flatten().find_map(|env| env.strip_prefix(wanted)?.strip_prefix('='));
-        if let (Some(name), Some(value)) = (field(wanted), value) {
-            fields.insert(name, value.to_owned());
-        }
-    }
+    let extra = extra(container, asked).into_iter();
+    fields.extend(extra.filter_map(|(name, value)| Some((field(&name)?, value))));
     fields.into_iter().collect()
+}
+
+/// The option `tag`, with what it stands for.
+fn tag(container: &Container, asked: &LogConfig) -> Option<String> {
+    let template = asked.config.as_ref()?.get("tag").filter(|template| !template.is_empty())?;
+    let tag = template
+        .replace("{{.ID}}", container.id.short())
+        .replace("{{.FullID}}", container.id.as_str())
+        .replace("{{.Name}}", &container.name())
+        .replace("{{.ImageName}}", &container.config.image);
+    Some(tag)
+}
+
+/// Labels and variables that the options `labels` and `env` name, where the container has them.
+fn extra(container: &Container, asked: &LogConfig) -> BTreeMap<String, String> {
+    let listed = |key: &str| {
+        let list = asked.config.as_ref().and_then(|options| options.get(key)).cloned().unwrap_or_default();
+        list.split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>()
+    };
+    let labels = container.config.labels();
+    let mut extra = BTreeMap::new();
+    for label in listed("labels") {
+        if let Some(value) = labels.get(&label) {
+            extra.insert(label, value.clone());
+        }
+    }
+    for wanted in listed("env") {
+        let value = container
+            .config
+            .env
+            .iter()
+            .flatten()
+            .find_map(|env| env.strip_prefix(wanted.as_str())?.strip_prefix('=').map(str::to_owned));
+        if let Some(value) = value {
+            extra.insert(wanted, value);
+        }
+    }
+    extra
+}
+
+/// What `docker logs --details` puts before a line of the json-file driver: what the options name, escaped as in a query.
+/// It is the same for every line, and so no part of the log.
+pub fn details(container: &Container) -> String {
+    let host_config = container.host_config();
+    let mut extra = extra(container, &host_config.log_config);
+    extra.extend(tag(container, &host_config.log_config).map(|tag| ("tag".to_owned(), tag)));
+    let pairs = extra.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value)));
+    pairs.collect::<Vec<_>>().join(",") + " "
+}
+
+fn escaped(text: &str) -> String {
+    let one = |byte: u8| match byte {
+        b' ' => "+".to_owned(),
+        b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+        byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    text.bytes().map(one).collect()
 }
 
 /// A name as journald takes it (systemd.journal-fields(7)): upper case, digits and underscores, no underscore first.

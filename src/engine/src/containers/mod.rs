@@ -35,13 +35,14 @@ use casemate_spec::wire::{HexId, Tenant};
 
 pub use change::{rename, update};
 pub use config::{Config, Healthcheck};
-pub use create::{Asked, Created, create, dry_run};
+pub use create::{Asked, Created, create, dry_run, plan};
 pub use host_config::{
     BindOptions, DeviceMapping, DeviceRequest, HostConfig, LogConfig, MountAsked, PortBinding, RestartPolicy,
     ThrottleDevice, TmpfsOptions, Ulimit, VolumeDriver, VolumeOptions, WeightDevice,
 };
 pub use inspect::{Size, inspect, size};
 pub use list::{FILTERS, ListAsked, chosen, list};
+pub use log::details as log_details;
 pub use mount_point::{MountPoint, PointKind};
 pub(crate) use mounts::{tmpfs_options, volume_name};
 pub use names::random;
@@ -49,6 +50,7 @@ pub use remove::{PRUNE_FILTERS, prune, reconcile, remove};
 pub use shape::{Member, Words};
 pub use state::{Container, Health, Probe, State, Status};
 pub(crate) use texts::nameservers;
+pub use verdict::report;
 pub use wire::{log_order, streams, wire};
 
 use crate::db::Db;

@@ -32,7 +32,7 @@ pub async fn remove(
 }
 
 async fn whole(engine: &Arc<Engine>, container: &Arc<Container>, volumes: bool, force: bool) -> Result<()> {
-    mark(engine, container, force)?;
+    let marked = mark(engine, container, force)?;
     if force {
         end(engine, container).await?;
     }
@@ -41,6 +41,19 @@ async fn whole(engine: &Arc<Engine>, container: &Arc<Container>, volumes: bool, 
     if engine.containers.by_id(&container.id).is_none() {
         return Ok(());
     }
+    let before = marked.unwrap_or_else(|| container.state().status);
+    finish(engine, container, volumes, before).await?;
+    drop(turn);
+    Ok(())
+}
+
+/// Removes what nobody else will touch. `before` is what it is again when nobody could be asked.
+async fn finish(
+    engine: &Arc<Engine>,
+    container: &Arc<Container>,
+    volumes: bool,
+    before: Status,
+) -> Result<()> {
     set_state(engine, container, |state| state.status = Status::Removing)?;
     let removed = engine.broker.done(Ask::RemoveContainer { id: container.id.clone() }, &[]).await;
     let forgotten = removed.and_then(|()| {
@@ -50,15 +63,20 @@ async fn whole(engine: &Arc<Engine>, container: &Arc<Container>, volumes: bool, 
         })
     });
     if let Err(failure) = forgotten {
+        let asked = failure.kind != Kind::Unavailable;
         set_state(engine, container, |state| {
-            state.status = Status::Dead;
-            state.error.clone_from(&failure.message);
+            if asked {
+                state.status = Status::Dead;
+                state.error.clone_from(&failure.message);
+            } else {
+                // The broker was gone, and is about to be back: nothing is wrong with the container.
+                state.status = before;
+            }
         })?;
         return Err(failure.within(format!("cannot remove container \"/{}\"", container.name())));
     }
     engine.containers.drop_container(container);
     engine.networks.forgotten(&container.id);
-    drop(turn);
     if volumes || container.host_config().auto_remove {
         drop_volumes(engine, container).await;
     }
@@ -80,8 +98,8 @@ async fn end(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<()> {
     Ok(())
 }
 
-/// Whoever marks it first removes it.
-fn mark(engine: &Engine, container: &Container, force: bool) -> Result<()> {
+/// Whoever marks it first removes it. Gives what it was before, if it was marked.
+fn mark(engine: &Engine, container: &Container, force: bool) -> Result<Option<Status>> {
     let refuse = |why: String| {
         Err(Failure::conflict(format!("cannot remove container \"/{}\": {why}", container.name())))
     };
@@ -106,10 +124,11 @@ fn mark(engine: &Engine, container: &Container, force: bool) -> Result<()> {
             ));
         }
         // What runs is marked once it has ended: nothing else can be told of its end.
-        Status::Running | Status::Restarting | Status::Paused => return Ok(()),
+        Status::Running | Status::Restarting | Status::Paused => return Ok(None),
         Status::Created | Status::Exited | Status::Dead => {}
     }
-    set_state(engine, container, |state| state.status = Status::Removing)
+    set_state(engine, container, |state| state.status = Status::Removing)?;
+    Ok(Some(status))
 }
 
 async fn drop_volumes(engine: &Engine, container: &Container) {
@@ -157,12 +176,19 @@ pub async fn prune(engine: &Arc<Engine>, caller: &Caller, filters: &Filters) -> 
 /// The broker is gone.
 pub async fn reconcile(engine: &Arc<Engine>) -> Result<()> {
     for container in engine.containers.all() {
-        if container.state().status == Status::Removing {
-            set_state(engine, &container, |state| state.status = Status::Dead)?;
-            if let Err(failure) = remove(engine, &container, true, true).await {
-                eprintln!("casemated: container {}: its removal: {failure}", container.id.short());
-            }
+        if container.state().status != Status::Removing {
+            continue;
         }
+        let turn = supervision::hold(engine, &container).await;
+        // Its end may have removed it meanwhile.
+        let known = engine.containers.by_id(&container.id).is_some();
+        if known
+            && container.state().status == Status::Removing
+            && let Err(failure) = finish(engine, &container, true, Status::Removing).await
+        {
+            eprintln!("casemated: container {}: its removal: {failure}", container.id.short());
+        }
+        drop(turn);
     }
     let (Answer::Stored(stored), _) = engine.broker.ask(Ask::List).await? else {
         return Err(Failure::failed("the broker answered something else than what it stores"));

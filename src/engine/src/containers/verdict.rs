@@ -1,5 +1,7 @@
 //! What the policy makes of a container: told at create, kept for inspect.
 
+use std::collections::BTreeMap;
+
 use casemate_spec::wire::{Answer, Ask};
 use serde_json::{Value, json};
 
@@ -12,16 +14,29 @@ use crate::{Engine, Failure, Kind, Result};
 /// # Errors
 /// The policy denies it, with everything that stands against it; or the broker cannot.
 pub async fn judge(engine: &Engine, container: &Container) -> Result<Value> {
+    let report = report(engine, container).await?;
+    if report["verdict"] == "denied" {
+        return Err(denied(&report));
+    }
+    Ok(report)
+}
+
+/// What the policy says of a container, whether or not it denies it.
+///
+/// # Errors
+/// The broker cannot have it judged.
+pub async fn report(engine: &Engine, container: &Container) -> Result<Value> {
     let asked = translate(engine, container, Purpose::Check)?;
     let ask = Ask::Check { id: container.id.clone(), container: Box::new(asked) };
     let report = match engine.broker.ask(ask).await? {
         (Answer::Judged { report }, _) => report,
         (other, _) => return Err(Failure::failed(format!("the broker answered something else: {other:?}"))),
     };
-    let report: Value = serde_json::from_str(&report)
+    let mut report: Value = serde_json::from_str(&report)
         .map_err(|error| Failure::failed(format!("the runtime's report: {error}")))?;
-    if report["verdict"] == "denied" {
-        return Err(denied(&report));
+    // Where the bundle was is the broker's own business.
+    if let Some(report) = report.as_object_mut() {
+        report.remove("bundle");
     }
     Ok(report)
 }
@@ -47,10 +62,14 @@ pub fn kept(report: &Value) -> Value {
     let protections = report["protections"].as_array().map(Vec::as_slice).unwrap_or_default();
     let exposed: Vec<&Value> =
         protections.iter().filter(|row| row["asked"] != row["enforced"]).map(|row| &row["name"]).collect();
+    let enforced = protections.iter().filter_map(|row| Some((row["name"].as_str()?, &row["enforced"])));
     json!({
         "Policy": report["policy"]["name"],
         "Chosen": report["policy"]["chosen"],
         "Verdict": report["verdict"],
+        "Grade": report["grade"]["word"],
+        "Exposure": report["grade"]["exposure"],
+        "Protections": enforced.collect::<BTreeMap<_, _>>(),
         "Changes": report["changes"],
         "Tightened": exposed,
     })

@@ -53,7 +53,7 @@ async fn restore(engine: &Arc<Engine>) {
             let shown = diff.short();
             report(
                 &format!("image {}: layer {shown}", image.id),
-                super::layers::ensure(engine, diff, &packed.digest, shown, None).await,
+                super::layers::ensure(engine, (diff, &packed.digest), None, shown, None).await,
             );
         }
     }

@@ -122,7 +122,8 @@ async fn fetch(registry: &Hostile, size: u64) -> (Result<()>, Scratch, Blobs) {
     tokio::spawn(async move { while lines.recv().await.is_some() {} });
     let client = registry.open(None).await.expect("connected");
     let wanted = Wanted { digest: sha256(&content()), size, shown: "0123456789ab".to_owned() };
-    let done = download(&client, &blobs, &wanted, &limits(), &progress).await;
+    let fetched = download(&client, &blobs, &wanted, &limits(), &progress).await;
+    let done = fetched.and_then(|draft| draft.keep(Some(&wanted.digest)).map(drop));
     (done, scratch, blobs)
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{Seek, Write as _};
+use std::io::Seek;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -24,8 +24,6 @@ use crate::{Engine, Failure, Result};
 const AT_ONCE: usize = 3;
 /// The longest answer of the helper's, in bytes.
 const LONGEST_REPLY: u64 = 64 << 10;
-/// Packings of one layer that are remembered.
-const MOST_PROVEN: usize = 16;
 /// Between two looks at how far it is.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -67,44 +65,35 @@ struct Expected {
     /// The layer.
     diff: Option<HexId>,
     /// Of which blob.
-    blob: Option<HexId>,
+    blob: HexId,
 }
 
-/// What was unpacked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unpacked {
-    /// The digest of the uncompressed archive: the layer's name.
-    pub diff: HexId,
-    /// Bytes of content.
-    pub size: u64,
-}
-
-/// Makes a blob's archive a layer, unless that is there. It must be the layer of this digest. Goes on to its end even
-/// when nobody waits any more, so that nothing half done is left.
+/// Makes a blob's archive a layer, unless that is there. It must be the layer of this digest; `archive` is the blob's file
+/// where it is not in its place yet. Goes on to its end even when nobody waits any more, so that nothing half done is left.
 ///
 /// # Errors
 /// The archive is refused, or is another.
 pub async fn ensure(
     engine: &Arc<Engine>,
-    diff: &HexId,
-    blob: &HexId,
+    (diff, blob): (&HexId, &HexId),
+    archive: Option<File>,
     shown: &str,
     progress: Option<&Progress>,
 ) -> Result<()> {
     let lock = engine.images.workshop.of(diff).lock_owned().await;
     // A layer that is there is nobody's by its name alone: other tenants would read it. It is had by having its blob.
-    if engine.images.shelf().layers.get(diff).is_some_and(|layer| layer.proven.contains(blob)) {
+    if engine.images.shelf().layers.get(diff).is_some_and(|layer| layer.is_had_by(diff, blob)) {
         return Ok(());
     }
     let place = engine.images.workshop.place().await?;
-    let file = engine.images.blobs.file(blob)?;
+    let file = archive.map_or_else(|| engine.images.blobs.file(blob), Ok)?;
     let size = file.metadata()?.len();
     // The helper reads through the same open file: its place in it is how far the helper is.
     let mut watched = file.try_clone()?;
     let (engine, diff, blob) = (Arc::clone(engine), diff.clone(), blob.clone());
     let mut work = tokio::spawn(async move {
         let _held = (lock, place);
-        unpack(&engine, file, &Expected { diff: Some(diff), blob: Some(blob) }).await.map(drop)
+        unpack(&engine, file, &Expected { diff: Some(diff), blob }).await.map(drop)
     });
     let mut meter = progress.map(|progress| progress.meter("Extracting", shown, size));
     loop {
@@ -121,25 +110,24 @@ pub async fn ensure(
     }
 }
 
-/// Makes a blob's archive a layer, whichever it is.
+/// Makes a blob's archive a layer, whichever it is: answers its digest when it is uncompressed, the layer's name.
 ///
 /// # Errors
 /// The archive is refused.
-pub async fn make(engine: &Arc<Engine>, blob: &HexId) -> Result<Unpacked> {
+pub async fn make(engine: &Arc<Engine>, archive: File, blob: &HexId) -> Result<HexId> {
     let place = engine.images.workshop.place().await?;
-    let archive = engine.images.blobs.file(blob)?;
     let (engine, blob) = (Arc::clone(engine), blob.clone());
     let work = tokio::spawn(async move {
         let _held = place;
-        unpack(&engine, archive, &Expected { diff: None, blob: Some(blob) }).await
+        unpack(&engine, archive, &Expected { diff: None, blob }).await
     });
     work.await.map_err(|error| Failure::failed(format!("unpacking: {error}")))?
 }
 
-async fn unpack(engine: &Engine, archive: File, expected: &Expected) -> Result<Unpacked> {
+async fn unpack(engine: &Engine, archive: File, expected: &Expected) -> Result<HexId> {
     let staging = random()?;
     match stage(engine, &staging, archive, expected).await {
-        Ok(unpacked) => Ok(unpacked),
+        Ok(diff) => Ok(diff),
         Err(failure) => {
             // Where this fails as well, the next start finds it.
             if let Err(second) = engine.broker.done(Ask::DropStaging { staging }, &[]).await {
@@ -150,7 +138,7 @@ async fn unpack(engine: &Engine, archive: File, expected: &Expected) -> Result<U
     }
 }
 
-async fn stage(engine: &Engine, staging: &HexId, archive: File, expected: &Expected) -> Result<Unpacked> {
+async fn stage(engine: &Engine, staging: &HexId, archive: File, expected: &Expected) -> Result<HexId> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(std::io::Error::from)?;
     let ask = Ask::Unpack { staging: staging.clone() };
     let done = async {
@@ -173,23 +161,29 @@ async fn stage(engine: &Engine, staging: &HexId, archive: File, expected: &Expec
     };
     let diff: HexId = digest.strip_prefix("sha256:").unwrap_or(&digest).parse()?;
     if let Some(expected) = expected.diff.as_ref().filter(|expected| **expected != diff) {
-        let message =
-            format!("layer sha256:{diff} is not the one of the image's configuration, sha256:{expected}");
-        return Err(Failure::failed(format!("failed to register layer: {message}")));
+        return Err(other(&diff, expected));
     }
-    keep(engine, staging, &diff, size, expected.blob.as_ref()).await?;
-    Ok(Unpacked { diff, size })
+    keep(engine, staging, &diff, size, &expected.blob).await?;
+    Ok(diff)
+}
+
+/// It is another layer than was said.
+pub fn other(diff: &HexId, expected: &HexId) -> Failure {
+    let message =
+        format!("layer sha256:{diff} is not the one of the image's configuration, sha256:{expected}");
+    Failure::failed(format!("failed to register layer: {message}"))
 }
 
 /// The tree first, the record after: a tree without a record is found at the next start.
-async fn keep(engine: &Engine, staging: &HexId, diff: &HexId, size: u64, blob: Option<&HexId>) -> Result<()> {
+async fn keep(engine: &Engine, staging: &HexId, diff: &HexId, size: u64, blob: &HexId) -> Result<()> {
     let ask = Ask::KeepLayer { staging: staging.clone(), layer: diff.clone() };
     engine.broker.done(ask, &[]).await?;
     let mut shelf = engine.images.shelf();
-    let mut proven = shelf.layers.get(diff).map(|layer| layer.proven.clone()).unwrap_or_default();
-    proven.truncate(MOST_PROVEN - 1);
-    proven.extend(blob.filter(|blob| !proven.contains(blob)).cloned());
-    let layer = Layer { size, proven };
+    let proven = shelf.layers.get(diff).map(|layer| layer.proven.clone()).unwrap_or_default();
+    let mut layer = Layer { size, proven };
+    if blob != diff {
+        layer.prove(blob);
+    }
     engine.db.put(LAYER, diff.as_str(), &layer)?;
     shelf.orphans.remove(diff);
     shelf.layers.insert(diff.clone(), layer);
@@ -207,21 +201,4 @@ fn random() -> Result<HexId> {
     let mut bytes = [0; 32];
     SystemRandom::new().fill(&mut bytes).map_err(|_| Failure::failed("no random bytes can be had"))?;
     Ok(HexId::from_bytes(bytes))
-}
-
-/// Packs an uncompressed archive once, so that its blob stays the same however often it is pushed.
-///
-/// # Errors
-/// It cannot be read, or there is no room.
-pub fn pack(from: &mut impl std::io::Read, into: super::Draft) -> Result<super::Draft> {
-    let mut packer = flate2::write::GzEncoder::new(into, flate2::Compression::new(5));
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        let read = from.read(&mut buffer)?;
-        if read == 0 {
-            break;
-        }
-        packer.write_all(buffer.get(..read).unwrap_or_default())?;
-    }
-    Ok(packer.finish()?)
 }

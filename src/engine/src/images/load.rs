@@ -16,8 +16,8 @@ use super::platform::Platform;
 use super::progress::Progress;
 use super::record::{Image, Packed, Record};
 use super::reference::{Reference, parse_digest};
-use super::stream::{Pieces, media_type, plain};
-use super::{Blobs, Draft, layers, register, shelf, tag};
+use super::stream::{Pieces, plain};
+use super::{Blobs, Draft, layers, packing, register, shelf, tag};
 use crate::{Caller, Engine, Failure, Result};
 
 /// Of one archive, entries.
@@ -70,13 +70,13 @@ pub async fn load(
     progress: &Progress,
 ) -> Result<()> {
     let blobs = engine.images.blobs.clone();
-    let mut files = blocking(move || read(&blobs, plain(archive)?.reader())).await?;
+    let mut files = blocking(move || read(&blobs, plain(archive)?)).await?;
     let host = Platform::host();
     let entries = files.entries(platform.unwrap_or(&host))?;
     let mut packed = HashMap::new();
     for entry in entries {
         let (image, _leftover) =
-            one(engine, caller, &mut files, &entry, &mut packed, (quiet, progress)).await?;
+            one(engine, caller, &mut files, &entry, &mut packed, (!quiet).then_some(progress)).await?;
         let names = entry.repo_tags.unwrap_or_default();
         for name in &names {
             let reference = Reference::parse(name)?.or_latest();
@@ -100,12 +100,16 @@ pub async fn load(
     Ok(())
 }
 
-/// The images that an archive has, by what it says of itself. Its files become drafts, and go again.
+/// The images that an archive has, however it is packed, by what it says of itself. Its files become drafts, and go again.
 ///
 /// # Errors
 /// The archive is refused.
-pub fn contents(blobs: &Blobs, archive: impl Read, platform: &Platform) -> Result<Vec<Entry>> {
-    read(blobs, archive)?.entries(platform)
+pub fn contents(
+    blobs: &Blobs,
+    archive: impl Read + Send + 'static,
+    platform: &Platform,
+) -> Result<Vec<Entry>> {
+    read(blobs, plain(archive)?)?.entries(platform)
 }
 
 /// Takes an archive apart. The crate's own reading of long names and extended headers is left out: it takes them into
@@ -131,7 +135,7 @@ fn read(blobs: &Blobs, from: impl Read) -> Result<Files> {
         match kind {
             tar::EntryType::Regular | tar::EntryType::Continuous => {
                 let mut draft = blobs.draft()?;
-                io::copy(&mut entry, &mut draft).map_err(broken)?;
+                packing::pour(&mut entry, &mut draft).map_err(broken)?;
                 files.drafts.insert(name, draft);
             }
             tar::EntryType::Symlink | tar::EntryType::Link => {
@@ -347,7 +351,7 @@ async fn one(
     files: &mut Files,
     entry: &Entry,
     done: &mut HashMap<String, Packed>,
-    (quiet, progress): (bool, &Progress),
+    progress: Option<&Progress>,
 ) -> Result<(Arc<Image>, Leftover)> {
     let missing = |name: &str| Failure::invalid(format!("archive: {name}: it is not there"));
     let document = files.document(&entry.config, config::LARGEST)?.ok_or_else(|| missing(&entry.config))?;
@@ -363,52 +367,38 @@ async fn one(
         return Err(Failure::invalid(message));
     }
     let id = engine.images.blobs.put(&document)?;
-    let mut leftover = Leftover::new(engine, id.clone());
+    let mut leftover = Leftover::new(engine);
+    leftover.add_blob(id.clone());
     let mut packed = Vec::new();
     for (name, diff) in names.iter().zip(&diffs) {
         let place = files.place(name, done).ok_or_else(|| missing(name))?;
         // The same layer may have become a blob already, of this image or of one before.
         let blob = match (done.get(&place), files.drafts.remove(&place)) {
-            (Some(blob), _) => blob.clone(),
-            (None, Some(draft)) => keep(engine, draft).await?,
+            (Some(blob), _) => {
+                leftover.add_blob(blob.digest.clone());
+                leftover.add(diff.clone());
+                layers::ensure(engine, (diff, &blob.digest), None, diff.short(), progress).await?;
+                blob.clone()
+            }
+            (None, Some(draft)) => packing::keep(engine, draft, Some(diff), &mut leftover, progress).await?.1,
             (None, None) => return Err(missing(name)),
         };
         done.insert(place, blob.clone());
-        leftover.add_blob(blob.digest.clone());
-        leftover.add(diff.clone());
-        let shown = diff.short();
-        layers::ensure(engine, diff, &blob.digest, shown, (!quiet).then_some(progress)).await?;
         packed.push(blob);
     }
     let manifest = manifest(engine, entry.manifest.as_deref(), &id, &packed)?;
     leftover.add_blob(manifest.clone().unwrap_or_else(|| id.clone()));
     let (tenant, size) = (caller.tenant.clone(), super::size(engine, &diffs));
-    let record = Record { tenant, id, manifest, parent: None, packed, size, tagged: 0 };
+    let record = Record { tenant, id, manifest, parent: None, packed, size, tagged: 0, verified: Vec::new() };
     Ok((register(engine, record)?, leftover))
 }
 
-/// Makes a blob of a layer's file, in gzip unless it is packed already.
-async fn keep(engine: &Engine, draft: Draft) -> Result<Packed> {
-    let into = engine.images.blobs.draft()?;
-    blocking(move || {
-        let mut file = draft.reader()?;
-        let (media_type, (digest, size)) = match media_type(&mut file)? {
-            Some(packed) if !packed.ends_with(".tar") => (packed, draft.keep(None)?),
-            _ => {
-                let packed = layers::pack(&mut plain(file)?.reader(), into)?;
-                (super::manifest::DOCKER_LAYER, packed.keep(None)?)
-            }
-        };
-        Ok(Packed { digest, size, media_type: media_type.to_owned() })
-    })
-    .await
-}
-
-/// The manifest that the archive has, if its layers are packed as ours are now.
+/// The manifest that the archive has, if its layers are packed as ours are now, and as a registry should have them.
 fn manifest(engine: &Engine, bytes: Option<&[u8]>, id: &HexId, packed: &[Packed]) -> Result<Option<HexId>> {
     let Some(bytes) = bytes else { return Ok(None) };
     let Document::Image(manifest) = Document::parse(bytes, "")? else { return Ok(None) };
     let same = manifest.layers.len() == packed.len()
+        && !packed.iter().any(Packed::is_plain)
         && parse_digest(&manifest.config.digest).is_ok_and(|config| config == *id)
         && manifest
             .layers

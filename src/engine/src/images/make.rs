@@ -7,13 +7,11 @@ use casemate_spec::wire::HexId;
 
 use super::config::{Config, Defaults, History, RootFs};
 use super::download::blocking;
-use super::manifest::DOCKER_LAYER;
 use super::pins::{Hold, Pin};
 use super::platform::Platform;
 use super::record::{Image, Packed, Record};
 use super::reference::Reference;
-use super::stream::plain;
-use super::{Draft, collect, layers, register, shelf, tag};
+use super::{Draft, collect, packing, register, shelf, tag};
 use crate::{Caller, Engine, Failure, Result, clock};
 
 /// What becomes of an archive.
@@ -60,7 +58,8 @@ pub async fn import(
 ) -> Result<Arc<Image>> {
     let mut defaults = Defaults::default();
     defaults.apply(&wish.changes)?;
-    let (layer, _hold) = layer(engine, archive).await?;
+    let mut leftover = Leftover::new(engine);
+    let layer = packing::keep(engine, archive, None, &mut leftover, None).await?;
     let platform = wish.platform.unwrap_or_else(Platform::host);
     let created = clock::rfc3339(clock::now());
     let step =
@@ -100,14 +99,15 @@ where
     let mut defaults = wish.defaults.clone();
     defaults.apply(&wish.changes)?;
     // What it stands on may not go meanwhile.
-    let _base = wish.base.as_deref().map(|base| engine.images.hold(base));
+    let _base = wish.base.as_deref().map(|base| engine.images.hold_blobs(base));
     let mut archive = engine.images.blobs.draft()?;
     let archive = blocking(move || {
-        std::io::copy(&mut changes, &mut archive)?;
+        packing::pour(&mut changes, &mut archive)?;
         Ok(archive)
     })
     .await?;
-    let (layer, _hold) = layer(engine, archive).await?;
+    let mut leftover = Leftover::new(engine);
+    let layer = packing::keep(engine, archive, None, &mut leftover, None).await?;
     let created = clock::rfc3339(clock::now());
     let base = wish.base.as_deref().map(|base| (*base.config).clone()).unwrap_or_else(|| {
         let host = Platform::host();
@@ -157,29 +157,10 @@ fn finish(
         .map_err(|error| Failure::failed(format!("image configuration: {error}")))?;
     let id = engine.images.blobs.put(&bytes)?;
     let tenant = caller.tenant.clone();
-    register(engine, Record { tenant, id, manifest: None, parent, packed, size, tagged: 0 })
-}
-
-/// Makes a layer of an archive: its tree, and its blob, in gzip unless it came so. The two are kept until the answer is
-/// dropped; what became no image's goes then.
-async fn layer(engine: &Arc<Engine>, archive: Draft) -> Result<((HexId, Packed), Leftover)> {
-    let (blob, size) = {
-        let file = archive.reader()?;
-        let draft = engine.images.blobs.draft()?;
-        blocking(move || gzipped(archive, file, draft)).await?
-    };
-    let mut leftover = Leftover::new(engine, blob.clone());
-    let unpacked = layers::make(engine, &blob).await?;
-    leftover.add(unpacked.diff.clone());
-    let packed = Packed { digest: blob, size, media_type: DOCKER_LAYER.to_owned() };
-    Ok(((unpacked.diff, packed), leftover))
-}
-
-fn gzipped(archive: Draft, file: std::fs::File, draft: Draft) -> Result<(HexId, u64)> {
-    match plain(file)? {
-        super::stream::Plain::Gzip(_) => archive.keep(None),
-        super::stream::Plain::Other(mut reader) => layers::pack(&mut reader, draft)?.keep(None),
-    }
+    register(
+        engine,
+        Record { tenant, id, manifest: None, parent, packed, size, tagged: 0, verified: Vec::new() },
+    )
 }
 
 /// What goes unless it has become an image's meanwhile.
@@ -191,10 +172,10 @@ pub struct Leftover {
 }
 
 impl Leftover {
-    /// Of a blob.
-    pub fn new(engine: &Arc<Engine>, blob: HexId) -> Self {
-        let hold = engine.images.pins.hold([Pin::Blob(blob.clone())]);
-        Self { engine: Arc::clone(engine), hold: Some(hold), blobs: vec![blob], layers: Vec::new() }
+    /// Of nothing yet.
+    pub fn new(engine: &Arc<Engine>) -> Self {
+        let hold = engine.images.pins.hold([]);
+        Self { engine: Arc::clone(engine), hold: Some(hold), blobs: Vec::new(), layers: Vec::new() }
     }
 
     /// A blob more.

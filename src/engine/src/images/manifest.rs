@@ -30,6 +30,8 @@ pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json"
 pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 /// Docker's layer, in gzip.
 pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+/// Docker's layer, uncompressed.
+pub const DOCKER_TAR: &str = "application/vnd.docker.image.rootfs.diff.tar";
 /// What we take from a registry.
 pub const ACCEPTED: [&str; 4] = [DOCKER_MANIFEST, DOCKER_LIST, OCI_MANIFEST, OCI_INDEX];
 

@@ -14,6 +14,7 @@ mod list;
 mod load;
 mod make;
 pub mod manifest;
+mod packing;
 mod pins;
 pub mod platform;
 mod progress;
@@ -56,6 +57,7 @@ pub use record::{Image, Layer, Packed, Record};
 pub use reference::Reference;
 pub use remove::{Removed, Wish, remove};
 pub use save::Save;
+pub use signature::enforce;
 pub use stream::{Outlet, Pieces};
 
 use layers::Workshop;
@@ -122,6 +124,15 @@ impl Images {
         self.shelf().find(&caller.tenant, text)
     }
 
+    /// An image that was found before, if it is still there; `shown` is what it was asked for by.
+    ///
+    /// # Errors
+    /// It has gone.
+    pub fn present(&self, image: &Image, shown: &str) -> Result<Arc<Image>> {
+        let there = self.shelf().image(&image.record.tenant, &image.id).cloned();
+        there.ok_or_else(|| Failure::not_found(format!("No such image: {shown}")))
+    }
+
     /// All of a tenant's, those made last first.
     pub fn all(&self, tenant: &Tenant) -> Vec<Arc<Image>> {
         let mut all: Vec<_> = self.shelf().of(tenant).cloned().collect();
@@ -143,6 +154,13 @@ impl Images {
     /// Keeps an image from being removed while the answer lives.
     pub fn hold(&self, image: &Image) -> Hold {
         self.pins.hold([Pin::Image(image.record.tenant.clone(), image.id.clone())])
+    }
+
+    /// Keeps its blobs as well: a push may have others made of it, and let these go.
+    fn hold_blobs(&self, image: &Image) -> Hold {
+        let mut hold = self.hold(image);
+        hold.extend(image.blobs().cloned().map(Pin::Blob));
+        hold
     }
 }
 
@@ -172,6 +190,17 @@ fn register(engine: &Engine, mut record: Record) -> Result<Arc<Image>> {
     if let Some(known) = shelf.image(&record.tenant, &record.id) {
         record.tagged = known.record.tagged;
         record.parent = record.parent.or_else(|| known.record.parent.clone());
+        // What a registry knows by its digest stays so, though the same image comes in an archive.
+        let there =
+            |packed: &Packed| engine.images.blobs.find(&packed.digest).is_ok_and(|file| file.is_some());
+        if record.manifest.is_none() && known.record.packed.iter().all(there) {
+            record.manifest.clone_from(&known.record.manifest);
+            record.packed.clone_from(&known.record.packed);
+        }
+        // Its id is what was signed: it is the same image, wherever it comes from this time.
+        for verified in &known.record.verified {
+            record.verify(verified.clone());
+        }
     }
     let key = image_key(&record.tenant, &record.id);
     engine.db.put(IMAGE, &key, &record)?;
@@ -188,11 +217,13 @@ fn size(engine: &Engine, layers: &[HexId]) -> u64 {
 fn name(engine: &Engine, image: &Image, reference: &Reference) -> Result<()> {
     let tenant = &image.record.tenant;
     let document = Name { tenant: tenant.clone(), name: reference.to_string(), image: image.id.clone() };
-    let mut tagged = image.clone();
+    let mut shelf = engine.images.shelf();
+    // As it is by now: whoever names it may have found it before a push packed it, or a pull found its signature.
+    let now = shelf.image(tenant, &image.id).map(|now| Image::clone(now));
+    let mut tagged = now.ok_or_else(|| Failure::not_found(format!("No such image: {}", image.name())))?;
     if reference.tag.is_some() {
         tagged.record.tagged = clock::now();
     }
-    let mut shelf = engine.images.shelf();
     engine.db.write(|batch| {
         batch.put(NAME, &name_key(tenant, reference), &document)?;
         batch.put(IMAGE, &image_key(tenant, &image.id), &tagged.record)

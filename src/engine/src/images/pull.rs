@@ -16,8 +16,8 @@ use super::progress::Progress;
 use super::record::{Packed, Record};
 use super::reference::Reference;
 use super::registry::{Credentials, Found, Registry};
-use super::{blobs::sha256, collect, layers, name, register, signature};
-use crate::{Caller, Engine, Failure, Result};
+use super::{blobs::sha256, collect, layers, name, packing, register, signature};
+use crate::{Caller, Engine, Failure, Kind, Result};
 
 /// Layers of one image that come at the same time.
 const AT_ONCE: usize = 3;
@@ -45,6 +45,27 @@ pub async fn pull(engine: &Arc<Engine>, caller: &Caller, wish: Pull, progress: &
     let credentials = wish.credentials.clone();
     let registry = Registry::connect(&engine.settings, &wish.reference, credentials, false, limits).await;
     let registry = registry.map_err(of_pull)?;
+    let pulled = from(engine, caller, &registry, &wish, progress).await;
+    let lacks =
+        |failure: &Failure| matches!(failure.kind, Kind::NotFound | Kind::Unauthorized | Kind::Forbidden);
+    if !registry.is_mirror || !pulled.as_ref().is_err_and(lacks) {
+        return pulled;
+    }
+    // What a mirror does not have, or not with its signature, the registry itself may.
+    let credentials = wish.credentials.clone();
+    let origin = Registry::connect_to_origin(&engine.settings, &wish.reference, credentials, limits).await;
+    from(engine, caller, &origin.map_err(of_pull)?, &wish, progress).await
+}
+
+/// Pulls all that is wanted from there.
+async fn from(
+    engine: &Arc<Engine>,
+    caller: &Caller,
+    registry: &Registry,
+    wish: &Pull,
+    progress: &Progress,
+) -> Result<()> {
+    let of_pull = |trouble: super::registry::Trouble| trouble.of_pull(&wish.reference.clone().or_latest());
     let references = if wish.all_tags {
         let tags = registry.tags().await.map_err(of_pull)?;
         tags.iter().map(|tag| wish.reference.clone().with_tag(tag)).collect::<Result<Vec<_>>>()?
@@ -53,7 +74,7 @@ pub async fn pull(engine: &Arc<Engine>, caller: &Caller, wish: Pull, progress: &
     };
     let mut newer = false;
     for reference in &references {
-        newer |= one(engine, caller, &registry, reference, wish.platform.as_ref(), progress).await?;
+        newer |= one(engine, caller, registry, reference, wish.platform.as_ref(), progress).await?;
     }
     let shown = match &references[..] {
         [only] => only.familiar(),
@@ -78,7 +99,7 @@ async fn one(
         (None, tag) => tag.clone().unwrap_or_default(),
     };
     let found = registry.manifest(&wanted).await.map_err(|trouble| trouble.of_pull(reference))?;
-    signature::demand(&engine.settings, registry, reference, &found.digest).await?;
+    let verified = signature::demand(&engine.settings, registry, reference, &found.digest).await?;
     progress.status_of(&format!("Pulling from {}", reference.path), &wanted).await;
 
     let host = Platform::host();
@@ -96,6 +117,14 @@ async fn one(
             let record = fetching.fetch(registry, &manifest, bytes, (reference, platform), progress).await?;
             register(engine, record)?
         }
+    };
+    let image = match verified {
+        Some(verified) => {
+            let mut record = image.record.clone();
+            record.verify(verified);
+            register(engine, record)?
+        }
+        None => image,
     };
     progress.status(&format!("Digest: sha256:{}", found.digest)).await;
 
@@ -192,7 +221,16 @@ impl Fetching {
         })
         .await?;
         let (tenant, size) = (self.tenant.clone(), super::size(&self.engine, &diffs));
-        Ok(Record { tenant, id, manifest: Some(manifest), parent: None, packed, size, tagged: 0 })
+        Ok(Record {
+            tenant,
+            id,
+            manifest: Some(manifest),
+            parent: None,
+            packed,
+            size,
+            tagged: 0,
+            verified: Vec::new(),
+        })
     }
 
     async fn layer(
@@ -209,17 +247,19 @@ impl Fetching {
         let guard = lock.lock().await;
         if self.own(diff, packed) {
             progress.step("Already exists", shown).await;
-            return layers::ensure(&self.engine, diff, &packed.digest, shown, None).await;
+            return layers::ensure(&self.engine, (diff, &packed.digest), None, shown, None).await;
         }
         if !self.is_here(&packed.digest) {
             let _place = self.places.acquire().await.map_err(|_| Failure::failed("pull: it has ended"))?;
             let wanted = Wanted { digest: packed.digest.clone(), size: packed.size, shown: shown.to_owned() };
             let images = &self.engine.images;
-            download(registry, &images.blobs, &wanted, &images.limits, progress).await?;
+            let draft = download(registry, &images.blobs, &wanted, &images.limits, progress).await?;
+            packing::settle(&self.engine, draft, packed.digest.clone()).await?;
+            progress.step("Download complete", shown).await;
             self.here.lock().unwrap_or_else(PoisonError::into_inner).insert(packed.digest.clone());
         }
         drop(guard);
-        layers::ensure(&self.engine, diff, &packed.digest, shown, Some(progress)).await?;
+        layers::ensure(&self.engine, (diff, &packed.digest), None, shown, Some(progress)).await?;
         progress.step("Pull complete", shown).await;
         Ok(())
     }

@@ -15,7 +15,7 @@ use super::progress::Progress;
 use super::record::{Image, Packed};
 use super::reference::Reference;
 use super::registry::{Credentials, Registry, Trouble};
-use super::{config, image_key, name, shelf};
+use super::{config, image_key, name, packing, shelf};
 use crate::{Caller, Engine, Failure, Result};
 
 /// Layers of one image that go at the same time.
@@ -68,16 +68,19 @@ async fn one(
     reference: &Reference,
     progress: &Progress,
 ) -> Result<()> {
-    let (manifest, bytes) = manifest(engine, image)?;
-    for packed in &image.record.packed {
-        progress.step("Preparing", packed.digest.short()).await;
+    for diff in &image.layers {
+        progress.step("Preparing", diff.short()).await;
     }
+    let image = &packing::pack(engine, image).await?;
+    let _hold = engine.images.hold_blobs(image);
+    let (manifest, bytes) = manifest(engine, image)?;
     let places = Semaphore::new(AT_ONCE);
     let mut seen = std::collections::HashSet::new();
-    let distinct = image.record.packed.iter().filter(|packed| seen.insert(packed.digest.clone()));
-    try_join_all(distinct.map(|packed| async {
+    let layers = image.layers.iter().zip(&image.record.packed);
+    let distinct = layers.filter(|(_, packed)| seen.insert(packed.digest.clone()));
+    try_join_all(distinct.map(|(diff, packed)| async {
         let _place = places.acquire().await.map_err(|_| Failure::failed("push: it has ended"))?;
-        layer(engine, registry, image, packed, reference, progress).await
+        layer(engine, registry, image, (packed, diff.short()), reference, progress).await
     }))
     .await?;
     if !registry.has(&image.id).await? {
@@ -105,13 +108,14 @@ pub fn manifest(engine: &Engine, image: &Image) -> Result<(Manifest, Vec<u8>)> {
     let bytes = match &image.record.manifest {
         Some(digest) => engine.images.blobs.read(digest, LARGEST)?,
         None => {
-            let size = engine.images.blobs.file(&image.id)?.metadata()?.len();
-            let bytes = Manifest::of(&image.id, size, &image.record.packed);
-            let mut record = image.record.clone();
-            record.manifest = Some(engine.images.blobs.put(&bytes)?);
+            let bytes = packing::manifest(engine, image)?;
+            let digest = engine.images.blobs.put(&bytes)?;
             let mut shelf = engine.images.shelf();
-            engine.db.put(super::IMAGE, &image_key(&record.tenant, &record.id), &record)?;
-            shelf.put(Image { record, ..image.clone() });
+            let now = shelf.image(&image.record.tenant, &image.id).map(|now| Image::clone(now));
+            let mut now = now.unwrap_or_else(|| image.clone());
+            now.record.manifest = Some(digest);
+            engine.db.put(super::IMAGE, &image_key(&now.record.tenant, &now.id), &now.record)?;
+            shelf.put(now);
             bytes
         }
     };
@@ -125,11 +129,10 @@ async fn layer(
     engine: &Arc<Engine>,
     registry: &Registry,
     image: &Image,
-    packed: &Packed,
+    (packed, shown): (&Packed, &str),
     reference: &Reference,
     progress: &Progress,
 ) -> Result<()> {
-    let shown = packed.digest.short();
     if registry.has(&packed.digest).await? {
         progress.step("Layer already exists", shown).await;
         return Ok(());
@@ -153,7 +156,7 @@ async fn layer(
             Some(place) => place,
             None => registry.begin().await?,
         };
-        match send(engine, registry, packed, place, progress).await {
+        match send(engine, registry, (packed, shown), place, progress).await {
             Ok(()) => break,
             Err(trouble) if trouble.is_passing() && attempt < limits.attempts => {
                 progress.step(&format!("Retrying in {} seconds", pause.as_secs()), shown).await;
@@ -170,7 +173,7 @@ async fn layer(
 async fn send(
     engine: &Engine,
     registry: &Registry,
-    packed: &Packed,
+    (packed, shown): (&Packed, &str),
     to: reqwest::Url,
     progress: &Progress,
 ) -> Result<(), Trouble> {
@@ -201,7 +204,7 @@ async fn send(
         told.send(at).ok();
         Some((piece, (receiver, at, told)))
     });
-    let mut meter = progress.meter("Pushing", packed.digest.short(), size);
+    let mut meter = progress.meter("Pushing", shown, size);
     let upload = registry.upload(to, &packed.digest, size, bytes.boxed());
     tokio::pin!(upload);
     loop {

@@ -39,6 +39,19 @@ pub struct Record {
     pub size: u64,
     /// When it got a name last, in nanoseconds since 1970; 0 is never.
     pub tagged: u64,
+    /// Signatures that were found good when it was pulled.
+    #[serde(default)]
+    pub verified: Vec<Verified>,
+}
+
+/// A signature that was found good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Verified {
+    /// The repository that the image was pulled from.
+    pub repository: String,
+    /// The SHA-256 of the key's point: whether it is still trusted is asked each time.
+    pub key: HexId,
 }
 
 /// A layer's archive as it came, or was made.
@@ -74,6 +87,44 @@ pub struct Name {
     pub name: String,
     /// The image that it names.
     pub image: HexId,
+}
+
+/// Packings of one layer that are remembered.
+const MOST_PROVEN: usize = 16;
+
+impl Packed {
+    /// It is not compressed, and so its digest is the layer's name.
+    pub fn is_plain(&self) -> bool {
+        self.media_type.ends_with(".tar")
+    }
+}
+
+/// Good signatures of one image that are remembered.
+const MOST_VERIFIED: usize = 16;
+
+impl Record {
+    /// Remembers a good signature.
+    pub fn verify(&mut self, verified: Verified) {
+        if !self.verified.contains(&verified) {
+            self.verified.truncate(MOST_VERIFIED - 1);
+            self.verified.insert(0, verified);
+        }
+    }
+}
+
+impl Layer {
+    /// Whether who has this blob has the layer. Whoever has bytes of the very digest that is its name does.
+    pub fn is_had_by(&self, own: &HexId, blob: &HexId) -> bool {
+        own == blob || self.proven.contains(blob)
+    }
+
+    /// Remembers that a blob unpacks to it.
+    pub fn prove(&mut self, blob: &HexId) {
+        if !self.proven.contains(blob) {
+            self.proven.truncate(MOST_PROVEN - 1);
+            self.proven.push(blob.clone());
+        }
+    }
 }
 
 impl Image {

@@ -9,12 +9,11 @@ use casemate_spec::wire::HexId;
 use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
 
-use super::manifest::OCI_INDEX;
+use super::manifest::{DOCKER_MANIFEST, OCI_INDEX};
 use super::pins::Hold;
-use super::push::manifest;
 use super::record::Image;
 use super::reference::{Named, Reference};
-use super::{Blobs, shelf};
+use super::{Blobs, packing, push, shelf};
 use crate::{Caller, Engine, Result};
 
 /// An archive to be written.
@@ -29,7 +28,8 @@ pub struct Save {
 struct Saved {
     image: Arc<Image>,
     names: Vec<Reference>,
-    manifest: (HexId, String, usize),
+    /// What it is called by, what it is, and itself.
+    manifest: (HexId, String, Vec<u8>),
 }
 
 impl Save {
@@ -42,17 +42,15 @@ impl Save {
         let mut holds = Vec::new();
         for text in names {
             for (image, name) in meant(engine, caller, text)? {
-                holds.push(engine.images.hold(&image));
+                holds.push(engine.images.hold_blobs(&image));
                 if let Some(there) = images.iter_mut().find(|saved| saved.image.id == image.id) {
                     there.names.extend(name.filter(|name| !there.names.contains(name)));
                     continue;
                 }
-                let (read, bytes) = manifest(engine, &image)?;
-                // By now the image's record names its manifest.
-                let digest = super::sha256(&bytes);
+                let (media_type, bytes) = manifest(engine, &image)?;
                 let attributes = shelf::attributes(&image.config, &image.name());
                 engine.events.publish(&caller.tenant, "image", "save", image.name(), attributes);
-                let manifest = (digest, read.media_type, bytes.len());
+                let manifest = (super::sha256(&bytes), media_type, bytes);
                 images.push(Saved { image, names: name.into_iter().collect(), manifest });
             }
         }
@@ -73,7 +71,12 @@ impl Save {
         for saved in &self.images {
             let created = saved.image.config.created_at() / 1_000_000_000;
             let packed = saved.image.record.packed.iter().map(|packed| &packed.digest);
-            for blob in [&saved.image.id, &saved.manifest.0].into_iter().chain(packed) {
+            let (manifest, _, bytes) = &saved.manifest;
+            if written.insert(manifest) {
+                let mut header = header(EntryType::Regular, bytes.len() as u64, created);
+                archive.append_data(&mut header, format!("blobs/sha256/{manifest}"), bytes.as_slice())?;
+            }
+            for blob in std::iter::once(&saved.image.id).chain(packed) {
                 if !written.insert(blob) {
                     continue;
                 }
@@ -98,8 +101,9 @@ impl Save {
 
     fn index(&self) -> Value {
         let manifests = self.images.iter().flat_map(|saved| {
-            let (digest, media_type, size) = &saved.manifest;
-            let plain = json!({ "mediaType": media_type, "digest": format!("sha256:{digest}"), "size": size });
+            let (digest, media_type, bytes) = &saved.manifest;
+            let (digest, size) = (format!("sha256:{digest}"), bytes.len());
+            let plain = json!({ "mediaType": media_type, "digest": digest, "size": size });
             let named = |name: &Reference| {
                 let mut entry = plain.clone();
                 entry["annotations"] = json!({
@@ -122,6 +126,15 @@ impl Save {
             json!({ "Config": path(&saved.image.id), "RepoTags": names, "Layers": layers })
         };
         Value::Array(self.images.iter().map(entry).collect())
+    }
+}
+
+/// The manifest that the image came with or was pushed with; or one for this archive alone, of its layers as they are kept:
+/// a registry gets another, once they are compressed.
+fn manifest(engine: &Engine, image: &Image) -> Result<(String, Vec<u8>)> {
+    match &image.record.manifest {
+        Some(_) => push::manifest(engine, image).map(|(manifest, bytes)| (manifest.media_type, bytes)),
+        None => Ok((DOCKER_MANIFEST.to_owned(), packing::manifest(engine, image)?)),
     }
 }
 

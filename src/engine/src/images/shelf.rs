@@ -135,7 +135,8 @@ impl Shelf {
     }
 }
 
-fn is_prefix(text: &str) -> bool {
+/// Whether a text may be the beginning of an id.
+pub fn is_prefix(text: &str) -> bool {
     let digits = text.strip_prefix("sha256:").unwrap_or(text);
     !digits.is_empty() && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }

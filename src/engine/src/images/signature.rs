@@ -10,9 +10,12 @@ use rustls::pki_types::pem::PemObject;
 use serde::Deserialize;
 
 use super::manifest::{Descriptor, Document};
-use super::reference::Reference;
+use super::record::{Image, Verified};
+use super::reference::{Named, Reference};
 use super::registry::Registry;
-use crate::{Failure, Kind, Result, Settings};
+use super::sha256;
+use super::shelf::is_prefix;
+use crate::{Engine, Failure, Kind, Result, Settings};
 
 /// Where the signature of a statement is.
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
@@ -46,7 +49,8 @@ struct Subject {
     digest: String,
 }
 
-/// Lets through what need not be signed, and what is signed by a key that the operator trusts for it.
+/// Lets a pull through of what need not be signed, and of what is signed by a key that the operator trusts for it; says by
+/// which.
 ///
 /// # Errors
 /// It is not, and why.
@@ -55,12 +59,9 @@ pub async fn demand(
     registry: &Registry,
     reference: &Reference,
     digest: &HexId,
-) -> Result<()> {
-    let Some(keys) = keys(settings, reference) else { return Ok(()) };
-    let refuse = |why: String| {
-        let shown = reference.familiar();
-        Failure::new(Kind::Forbidden, format!("{shown}: the image must be signed, and is not trusted: {why}"))
-    };
+) -> Result<Option<Verified>> {
+    let Some(keys) = keys(settings, Some(reference)) else { return Ok(None) };
+    let refuse = |why: String| refusal(&reference.familiar(), &why);
     let keys =
         keys.iter().map(|key| point(key)).collect::<Result<Vec<_>>>().map_err(|why| refuse(why.message))?;
     let found = registry.manifest(&format!("sha256-{digest}.sig")).await;
@@ -77,39 +78,79 @@ pub async fn demand(
     for layer in signatures.layers.iter().take(MOST) {
         let statement = registry.document(&layer.hex()?, LARGEST).await.map_err(|why| refuse(why.text()))?;
         match judge(&statement, layer, &keys, digest) {
-            Ok(true) => return Ok(()),
-            Ok(false) => {}
+            Ok(Some(key)) => {
+                let (repository, key) = (reference.repository(), sha256(key));
+                return Ok(Some(Verified { repository, key }));
+            }
+            Ok(None) => {}
             Err(why) => last = why.message,
         }
     }
     Err(refuse(last))
 }
 
-/// The keys for a repository: those of the longest prefix that it lies beneath.
-fn keys<'a>(settings: &'a Settings, reference: &Reference) -> Option<&'a Vec<String>> {
-    let names = [reference.repository(), reference.familiar_name()];
+/// Lets a container be made of an image that need not be signed, or was when it was pulled. Loading, importing, committing
+/// and tagging give an image a name, but no signature.
+///
+/// # Errors
+/// It has none that is trusted now.
+pub fn enforce(engine: &Engine, image: &Image, asked: &str) -> Result<()> {
+    let trusted = |reference: Option<&Reference>| -> Result<()> {
+        let Some(keys) = keys(&engine.settings, reference) else { return Ok(()) };
+        let mut keys = keys.iter().filter_map(|key| point(key).ok()).map(|key| sha256(&key));
+        if keys.any(|key| image.record.verified.iter().any(|verified| verified.key == key)) {
+            return Ok(());
+        }
+        let shown = reference.map_or_else(|| image.name(), Reference::familiar);
+        let why = "it was not pulled with a signature of a key that is trusted for it (hint: pull it from its \
+                   registry; what is loaded, imported, committed or built here is signed by nobody)";
+        Err(refusal(&shown, why))
+    };
+    // What is asked for by its id goes by any of its names, and an image without one by what is said of all.
+    let own = match Named::parse(asked) {
+        Ok(Named::Reference(reference)) if !is_prefix(asked) => vec![reference.or_latest()],
+        _ => engine.images.names(&image.record.tenant, &image.id),
+    };
+    match own.is_empty() {
+        true => trusted(None),
+        false => own.iter().try_for_each(|name| trusted(Some(name))),
+    }
+}
+
+fn refusal(shown: &str, why: &str) -> Failure {
+    Failure::new(Kind::Forbidden, format!("{shown}: the image must be signed, and is not trusted: {why}"))
+}
+
+/// The keys for a repository: those of the longest prefix that it lies beneath. What has no name lies beneath no prefix but
+/// the empty one.
+fn keys<'a>(settings: &'a Settings, reference: Option<&Reference>) -> Option<&'a Vec<String>> {
+    let names = reference.map(|reference| [reference.repository(), reference.familiar_name()]);
     let beneath = |prefix: &str| {
-        names.iter().any(|name| {
+        let within = |name: &String| {
             let rest = name.strip_prefix(prefix.trim_end_matches('/'));
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || prefix.is_empty())
-        })
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        prefix.is_empty() || names.iter().flatten().any(within)
     };
     let fitting = settings.signed.iter().filter(|(prefix, _)| beneath(prefix));
     fitting.max_by_key(|(prefix, _)| prefix.len()).map(|(_, keys)| keys)
 }
 
-/// Whether one of the keys has signed this statement, and it is about this image.
-fn judge(statement: &[u8], layer: &Descriptor, keys: &[Vec<u8>], digest: &HexId) -> Result<bool> {
-    let Some(signature) = layer.annotations.get(SIGNATURE) else { return Ok(false) };
+/// Which of the keys has signed this statement, if it is about this image.
+fn judge<'a>(
+    statement: &[u8],
+    layer: &Descriptor,
+    keys: &'a [Vec<u8>],
+    digest: &HexId,
+) -> Result<Option<&'a [u8]>> {
+    let Some(signature) = layer.annotations.get(SIGNATURE) else { return Ok(None) };
     let signature = STANDARD
         .decode(signature)
         .map_err(|error| Failure::invalid(format!("a signature is no base64: {error}")))?;
     let signed = |key: &Vec<u8>| {
         UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key).verify(statement, &signature).is_ok()
     };
-    if !keys.iter().any(signed) {
-        return Ok(false);
-    }
+    let Some(key) = keys.iter().find(|key| signed(key)) else { return Ok(None) };
     let statement: Statement = serde_json::from_slice(statement)
         .map_err(|error| Failure::invalid(format!("a signed statement cannot be read: {error}")))?;
     let Critical { image, kind } = statement.critical;
@@ -119,7 +160,7 @@ fn judge(statement: &[u8], layer: &Descriptor, keys: &[Vec<u8>], digest: &HexId)
     if image.digest != format!("sha256:{digest}") {
         return Err(Failure::invalid(format!("the signature is of another image, {:?}", image.digest)));
     }
-    Ok(true)
+    Ok(Some(key))
 }
 
 /// The point of a public key in PEM.
@@ -169,16 +210,16 @@ mod tests {
         let keys = [point(&pem).expect("point")];
         let (digest, other) = (HexId::from_bytes([1; 32]), HexId::from_bytes([2; 32]));
         let good = statement(&digest, STATEMENT);
-        assert!(judge(&good, &signed(&ours, &good), &keys, &digest).expect("judged"));
-        assert!(!judge(&good, &signed(&theirs, &good), &keys, &digest).expect("judged"));
+        assert_eq!(judge(&good, &signed(&ours, &good), &keys, &digest).expect("judged"), Some(&*keys[0]));
+        assert_eq!(judge(&good, &signed(&theirs, &good), &keys, &digest).expect("judged"), None);
         let changed = statement(&other, STATEMENT);
-        assert!(!judge(&changed, &signed(&ours, &good), &keys, &other).expect("judged"));
+        assert_eq!(judge(&changed, &signed(&ours, &good), &keys, &other).expect("judged"), None);
         assert!(judge(&changed, &signed(&ours, &changed), &keys, &digest).is_err());
         let odd = statement(&digest, "something");
         assert!(judge(&odd, &signed(&ours, &odd), &keys, &digest).is_err());
         let mut bare = signed(&ours, &good);
         bare.annotations.clear();
-        assert!(!judge(&good, &bare, &keys, &digest).expect("judged"));
+        assert_eq!(judge(&good, &bare, &keys, &digest).expect("judged"), None);
     }
 
     #[test]
@@ -188,12 +229,15 @@ mod tests {
             signed: vec![("a.io/x".to_owned(), key("1")), ("a.io/x/y".to_owned(), key("2"))],
             ..Settings::default()
         };
-        let of = |name: &str| keys(&settings, &Reference::parse(name).expect("name")).cloned();
+        let of = |name: &str| keys(&settings, Some(&Reference::parse(name).expect("name"))).cloned();
         assert_eq!(of("a.io/x/z"), Some(key("1")));
         assert_eq!(of("a.io/x"), Some(key("1")));
         assert_eq!(of("a.io/x/y/z:1"), Some(key("2")));
         assert_eq!(of("a.io/xy"), None);
         assert_eq!(of("x"), None);
+        assert_eq!(keys(&settings, None), None);
+        let all = Settings { signed: vec![(String::new(), key("3"))], ..settings };
+        assert_eq!(keys(&all, None), Some(&key("3")));
     }
 
     #[test]

@@ -19,6 +19,7 @@ const LOOKS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_mi
 pub fn follow(engine: &Arc<Engine>, container: &Arc<Container>, seat: &Arc<Seat>, link: Arc<Link>) {
     // Before anything else can happen: whoever is attached, attaches or writes from now on is served by this run.
     seat.stdio.open(&link);
+    seat.begins();
     let (engine, container, seat) = (Arc::clone(engine), Arc::clone(container), Arc::clone(seat));
     tokio::spawn(async move {
         let shim = Shim { broker: engine.broker.clone(), id: container.id.clone(), exec: None };
@@ -45,7 +46,7 @@ pub async fn end(engine: &Arc<Engine>, container: &Arc<Container>, seat: &Arc<Se
     let turn = seat.turn().await;
     let parting = seat.stdio.part();
     seat.end_beside();
-    engine.supervision.execs.forget(&container.id, false);
+    engine.supervision.execs.forget(engine, &container.id, false);
     if let Some(exited) = &told {
         // Before the broker forgets it: from here on, no crash loses it.
         note(engine, container, seat, exited);
@@ -65,12 +66,12 @@ pub async fn end(engine: &Arc<Engine>, container: &Arc<Container>, seat: &Arc<Se
     if told.as_ref() != Some(&exited) {
         note(engine, container, seat, &exited);
     }
-    let ran = announce(engine, container, &exited);
+    announce(engine, container, &exited);
     networks::down(engine, container).await;
     let restarts = container.state().status == Status::Restarting;
     seat.exited(exited.code);
     drop(turn);
-    match restarts.then(|| seat.wait_after(ran)) {
+    match restarts.then(|| seat.wait_after()) {
         Some(wait) => again(engine, container, seat, wait),
         None if container.host_config().auto_remove && !seat.is_kept() => remove(engine, container).await,
         None => {}
@@ -113,8 +114,8 @@ fn note(engine: &Engine, container: &Container, seat: &Seat, exited: &Exited) {
     }
 }
 
-/// Tells of the end. Gives how long it ran.
-fn announce(engine: &Engine, container: &Container, exited: &Exited) -> Duration {
+/// Tells of the end.
+fn announce(engine: &Engine, container: &Container, exited: &Exited) {
     let state = container.state();
     let ran = Duration::from_nanos(state.finished_at.saturating_sub(state.started_at));
     if exited.out_of_memory {
@@ -122,7 +123,6 @@ fn announce(engine: &Engine, container: &Container, exited: &Exited) -> Duration
     }
     let code = exited.code.to_string();
     tell(engine, container, "die", &[("execDuration", ran.as_secs().to_string()), ("exitCode", code)]);
-    ran
 }
 
 /// Starts it again after a while, unless somebody stops, kills or removes it before.
@@ -138,6 +138,10 @@ pub fn again(engine: &Arc<Engine>, container: &Arc<Container>, seat: &Arc<Seat>,
         let launched = start::launch(&engine, &container, &seat, state.restart_count + 1).await;
         if let Err(failure) = launched {
             complain(&container, "restart", &failure);
+            if failure.kind == Kind::Unavailable {
+                // The broker is gone, and we will be, too; whoever comes after us starts it.
+                return;
+            }
             let ended = set_state(&engine, &container, |state| state.status = Status::Exited);
             if let Err(failure) = ended {
                 complain(&container, "its failure is not kept", &failure);

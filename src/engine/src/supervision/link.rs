@@ -45,6 +45,16 @@ impl Link {
         self.socket.async_io(Interest::READABLE, receive).await
     }
 
+    /// The process, as the shim tells it first of all; nothing, where the shim ends before it has one.
+    pub async fn greeting(&self) -> Option<i32> {
+        let mut packet = room();
+        let read = self.receive(&mut packet).await.ok()?;
+        match Frame::decode(packet.get(..read)?) {
+            Ok(Frame::Running(pid)) => Some(pid),
+            _ => None,
+        }
+    }
+
     /// Sends a packet, when there is room.
     pub async fn send(&self, frame: Frame<'_>) -> io::Result<()> {
         let packet = frame.encode();

@@ -86,7 +86,7 @@ pub async fn hold(engine: &Engine, container: &Container) -> OwnedMutexGuard<()>
 /// To be told by whoever has removed a container: those who wait for that are answered, those who are attached are let
 /// go.
 pub fn removed(engine: &Engine, container: &Container) {
-    engine.supervision.execs.forget(&container.id, true);
+    engine.supervision.execs.forget(engine, &container.id, true);
     let seat = engine.supervision.seats().remove(&container.id);
     if let Some(seat) = seat {
         seat.removed();

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use oci_spec::runtime::Process;
 use tokio::sync::{Notify, OwnedMutexGuard, watch};
@@ -19,6 +19,8 @@ pub struct Seat {
     turn: Arc<tokio::sync::Mutex<()>>,
     tally: watch::Sender<Tally>,
     back_off: Mutex<BackOff>,
+    /// When the present run began, or was found. The times of the state are the wall clock's, which may jump.
+    began: Mutex<Option<Instant>>,
     /// A restart that was waited for is off.
     called_off: Notify,
     /// How many restarts by hand are under way: its end is no reason to remove it meanwhile.
@@ -68,8 +70,15 @@ impl Seat {
         self.tally.send_modify(|tally| tally.removed = true);
     }
 
-    /// How long the next restart waits.
-    pub fn wait_after(&self, ran: Duration) -> Duration {
+    /// A run begins.
+    pub fn begins(&self) {
+        *self.began.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// How long the restart after this run waits.
+    pub fn wait_after(&self) -> Duration {
+        let began = self.began.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let ran = began.map_or(Duration::ZERO, |began| began.elapsed());
         self.back_off.lock().unwrap_or_else(PoisonError::into_inner).next(ran)
     }
 

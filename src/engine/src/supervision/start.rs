@@ -7,7 +7,7 @@ use casemate_spec::wire::{Answer, Ask};
 use super::link::{Link, linked};
 use super::seat::Seat;
 use super::{complain, exit, health, stop, tell, whatever_happens};
-use crate::containers::{self, Container, Status, set_state};
+use crate::containers::{self, Container, MountPoint, PointKind, Status, set_state};
 use crate::{Engine, Failure, Kind, Result, clock, networks};
 
 /// Starts a container; it runs when this comes back.
@@ -87,7 +87,7 @@ pub async fn launch(
     seat: &Arc<Seat>,
     restarts: u32,
 ) -> Result<()> {
-    let begun = ask(engine, container, seat).await;
+    let begun = ask(engine, container, seat).await.map_err(|failure| worded(failure, &container.mounts));
     match begun {
         Ok((pid, link)) => {
             let kept = set_state(engine, container, |state| {
@@ -105,6 +105,8 @@ pub async fn launch(
             health::begin(engine, container, seat, true);
             Ok(())
         }
+        // What has become of it is not known: whoever comes after us will hear it.
+        Err(failure) if failure.kind == Kind::Unavailable => Err(failure),
         Err(failure) => {
             let kept = set_state(engine, container, |state| {
                 state.exit_code = exit_status(&failure.message);
@@ -142,6 +144,24 @@ async fn begin(engine: &Arc<Engine>, container: &Arc<Container>, seat: &Seat) ->
     match engine.broker.ask(ask).await? {
         (Answer::Started { pid }, connection) => Ok((pid, linked(connection)?)),
         (other, _) => Err(Failure::failed(format!("the broker answered something else: {other:?}"))),
+    }
+}
+
+/// In Docker's words where a place of the host's is missing: its client takes "no such file" for the program's, and ends
+/// with 127.
+fn worded(failure: Failure, mounts: &[MountPoint]) -> Failure {
+    let missing = mounts.iter().find_map(|point| match &point.kind {
+        PointKind::Bind { source, create: false, .. } => {
+            let words = format!("open mount source {source}: no such file or directory");
+            failure.message.contains(&words).then_some(source)
+        }
+        _ => None,
+    });
+    match missing {
+        Some(source) => Failure::invalid(format!(
+            "invalid mount config for type \"bind\": bind source path does not exist: {source}"
+        )),
+        None => failure,
     }
 }
 

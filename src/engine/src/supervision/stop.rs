@@ -131,7 +131,7 @@ async fn send(engine: &Arc<Engine>, container: &Arc<Container>, signal: i32) -> 
         // Nobody who is attached may hold up what must end.
         engine.supervision.seat(&container.id).stdio.hurry();
     }
-    let ask = Ask::Signal { id: container.id.clone(), signal, all: false };
+    let ask = Ask::Signal { id: container.id.clone(), exec: None, signal, all: false };
     match engine.broker.done(ask, &[]).await {
         Err(failure) if matches!(failure.kind, Kind::NotFound | Kind::Conflict) => return Ok(()),
         other => other?,

@@ -30,7 +30,8 @@ pub(crate) fn takes_range(config: &Config, rules: &Rules, host: &HostFacts) -> b
             namespace.path().is_none() && unmapped(linux.uid_mappings()) && unmapped(linux.gid_mappings())
         }
     };
-    let to_be_had = host.no_range.is_none() && !host.in_user_namespace && !host.host.rootless;
+    let the_hosts = !host.in_user_namespace && !host.host.rootless;
+    let to_be_had = host.no_range.is_none() && (the_hosts || host.store_range);
     rules.user_namespace.own && free && to_be_had
 }
 
@@ -82,7 +83,11 @@ fn own(case: &mut Case<'_>, fallback: Fallback, unasked: bool) {
         let mut namespace = LinuxNamespace::default();
         namespace.set_typ(LinuxNamespaceType::User);
         case.linux_mut().namespaces_mut().get_or_insert_with(Vec::new).push(namespace);
-        case.change(RULE, "linux.namespaces", "the host's ids", format!("{IDS} ids of the container's own"));
+        let (was, given) = match case.host.store_range {
+            true => ("the caller's ids", format!("the {IDS} ids of the caller's store")),
+            false => ("the host's ids", format!("{IDS} ids of the container's own")),
+        };
+        case.change(RULE, "linux.namespaces", was, given);
     }
     let Some(user) = case.process().map(|process| process.user()) else { return };
     let more = user.additional_gids().iter().flatten().enumerate();

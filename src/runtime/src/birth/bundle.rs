@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 
 use casemate_policy::{Admitted, HostFacts};
 use casemate_spec::{Config, ContainerId, Error, Result};
-use oci_spec::runtime::LinuxNamespaceType;
+use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Spec};
 
 use crate::choice::{self, Chosen, StoreDocument, Tried};
 use crate::cli::Global;
+use crate::ids::Range;
 use crate::log;
 use crate::store::Record;
 
@@ -41,9 +42,31 @@ impl Bundle {
     /// # Errors
     /// There is none, it is malformed, or the policy refuses it.
     pub fn open(global: &Global, path: Option<&Path>) -> Result<Self> {
+        Self::read(global, path, |_, _| Ok(()))
+    }
+
+    /// The same for whoever makes a container of it, from where it cannot reach this program's file. Where that is
+    /// plain beforehand, this process begins anew before the verdict, and not with all of it to do once more.
+    ///
+    /// # Errors
+    /// As [`Bundle::open`]; no such file can be had.
+    pub fn open_to_make(global: &Global, path: Option<&Path>) -> Result<Self> {
+        let bundle = Self::read(global, path, |config, chosen| {
+            keep_out_of_reach_early(&config.spec, !chosen.enforced().is_as_asked())
+        })?;
+        keep_out_of_reach(&bundle.admitted)?;
+        Ok(bundle)
+    }
+
+    fn read(
+        global: &Global,
+        path: Option<&Path>,
+        before: impl FnOnce(&Config, &Chosen) -> Result<()>,
+    ) -> Result<Self> {
         let (path, bytes) = source(path)?;
         let config = casemate_spec::parse(&bytes)?;
         let chosen = choice::choose(global, config.spec.annotations().as_ref())?;
+        before(&config, &chosen)?;
         for ignored in &config.ignored {
             log::debug(format_args!("config.json: ignored {ignored}"));
         }
@@ -134,6 +157,7 @@ pub fn facts(
     let mut facts = choice::facts(global, super::outside::host(global, config), config, bundle, root);
     if let Some(store) = store {
         facts.store = store.of(config, &facts)?;
+        facts.store_range = global.is_confined();
     }
     Ok(facts)
 }
@@ -143,6 +167,7 @@ pub fn facts_again(global: &Global, config: &Config, record: &Record) -> HostFac
     let host = super::outside::host(global, config);
     let mut facts = choice::facts(global, host, config, &record.bundle, None);
     facts.no_range = record.ids.is_none().then(|| "it was created without".to_owned());
+    facts.store_range = record.ids.as_ref().is_some_and(Range::is_shared);
     facts.store = record.store.clone().unwrap_or_default();
     facts
 }
@@ -153,9 +178,29 @@ pub fn facts_again(global: &Global, config: &Config, record: &Record) -> HostFac
 /// # Errors
 /// No such file can be had.
 pub fn keep_out_of_reach(admitted: &Admitted) -> Result<()> {
-    if maps_us_away(admitted) {
-        return Ok(());
+    if maps_us_away(admitted) { Ok(()) } else { out_of_reach() }
+}
+
+/// The same before the verdict, where that can make no difference: the container has no user namespace, and will not be
+/// given one.
+///
+/// # Errors
+/// No such file can be had.
+pub fn keep_out_of_reach_early(spec: &Spec, may_have_own_ids: bool) -> Result<()> {
+    let listed = spec.linux().iter().filter_map(|linux| linux.namespaces().as_ref()).flatten();
+    let mut kinds = listed.map(LinuxNamespace::typ);
+    if may_have_own_ids || kinds.any(|kind| kind == LinuxNamespaceType::User) {
+        Ok(())
+    } else {
+        out_of_reach()
     }
+}
+
+/// Runs this program again from a file that no container can reach, unless it does already.
+///
+/// # Errors
+/// No such file can be had.
+pub fn out_of_reach() -> Result<()> {
     let arguments = std::env::args_os().map(c_string).collect::<Result<Vec<_>>>()?;
     let environment = std::env::vars_os()
         .map(|(mut key, value)| {

@@ -8,7 +8,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal as NixSignal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, pidfd_send_signal, waitid, waitpid};
+use rustix::process::{Signal, WaitId, WaitIdOptions, WaitOptions, pidfd_send_signal, waitid};
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 
 use super::terminal::receive_master;
@@ -58,16 +58,17 @@ pub fn follow(foreground: &Foreground, pidfd: &OwnedFd, console: Option<&OwnedFd
         if let Some(proxy) = &mut proxy {
             proxy.carry(&events)?;
         }
+        let mut reaped = None;
         if events.signal {
             while let Ok(Some(info)) = foreground.signals.read_signal() {
-                deliver(info.ssi_signo, pidfd, proxy.as_ref())?;
+                reaped = deliver(info.ssi_signo, pidfd, proxy.as_ref())?.or(reaped);
             }
         }
-        if events.ended {
+        if events.ended || reaped.is_some() {
             if let Some(proxy) = &mut proxy {
                 proxy.drain();
             }
-            return status(pidfd);
+            return reaped.map_or_else(|| status(pidfd), Ok);
         }
     }
 }
@@ -104,38 +105,40 @@ fn wait(foreground: &Foreground, pidfd: &OwnedFd, proxy: Option<&Proxy>) -> Resu
     Ok(Events { ended: next(true), signal: next(true), output: next(writes), input: next(reads) })
 }
 
-fn deliver(number: u32, pidfd: &OwnedFd, proxy: Option<&Proxy>) -> Result<()> {
+/// Does what a signal wants. The container's end, where that came up at it.
+fn deliver(number: u32, pidfd: &OwnedFd, proxy: Option<&Proxy>) -> Result<Option<ExitCode>> {
     let number = i32::try_from(number).unwrap_or(0);
     match Signal::from_named_raw(number) {
-        Some(Signal::CHILD) => reap_adopted(pidfd),
-        Some(Signal::WINCH) => proxy.map_or(Ok(()), Proxy::resize),
+        Some(Signal::CHILD) => return reap_adopted(pidfd),
+        Some(Signal::WINCH) => proxy.map_or(Ok(()), Proxy::resize)?,
         // Go's scheduler uses it between its own threads; runc's callers know it is not passed on.
-        Some(Signal::URG) | None => Ok(()),
+        Some(Signal::URG) | None => {}
         Some(signal) => match pidfd_send_signal(pidfd, signal) {
-            Ok(()) | Err(Errno::SRCH) => Ok(()),
-            Err(errno) => Err(Error::os("pass a signal on", errno.raw_os_error())),
+            Ok(()) | Err(Errno::SRCH) => {}
+            Err(errno) => return Err(Error::os("pass a signal on", errno.raw_os_error())),
         },
     }
+    Ok(None)
 }
 
-/// Reaps processes that outlived their parents, and leaves the container's own for [`status`].
-fn reap_adopted(pidfd: &OwnedFd) -> Result<()> {
-    let own = waitid(
-        WaitId::PidFd(pidfd.as_fd()),
-        WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT,
-    );
-    if matches!(own, Ok(Some(_))) {
-        return Ok(());
-    }
-    loop {
+/// Reaps processes that outlived their parents, of whatever process group, and leaves the container's own for
+/// [`status`]. It may end while we are at it: then it was the one that was reaped, and this is how it ended.
+fn reap_adopted(pidfd: &OwnedFd) -> Result<Option<ExitCode>> {
+    let own = || {
         let peek = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        match waitid(WaitId::PidFd(pidfd.as_fd()), peek) {
-            Ok(Some(_)) => return Ok(()),
-            _ => match waitpid(None::<Pid>, WaitOptions::NOHANG) {
-                Ok(Some(_reaped)) => {}
-                Ok(None) | Err(Errno::CHILD) => return Ok(()),
-                Err(errno) => return Err(Error::os("reap", errno.raw_os_error())),
-            },
+        waitid(WaitId::PidFd(pidfd.as_fd()), peek)
+    };
+    loop {
+        if matches!(own(), Ok(Some(_)) | Err(Errno::CHILD)) {
+            return Ok(None);
+        }
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some((_, status))) if matches!(own(), Err(Errno::CHILD)) => {
+                return Ok(Some(code(status.exit_status(), status.terminating_signal())));
+            }
+            Ok(Some(_reaped)) => {}
+            Ok(None) | Err(Errno::CHILD) => return Ok(None),
+            Err(errno) => return Err(Error::os("reap", errno.raw_os_error())),
         }
     }
 }
@@ -143,8 +146,13 @@ fn reap_adopted(pidfd: &OwnedFd) -> Result<()> {
 fn status(pidfd: &OwnedFd) -> Result<ExitCode> {
     let status = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)
         .map_err(|errno| Error::os("wait for the container", errno.raw_os_error()))?;
-    let code = status.and_then(|s| s.exit_status().or(s.terminating_signal().map(|signal| signal + 128)));
-    Ok(ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(255)))
+    let (exited, killed) = status.map_or((None, None), |s| (s.exit_status(), s.terminating_signal()));
+    Ok(code(exited, killed))
+}
+
+fn code(exited: Option<i32>, killed: Option<i32>) -> ExitCode {
+    let code = exited.or(killed.map(|signal| signal + 128));
+    ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(255))
 }
 
 /// Rows and columns of our own terminal. The container's has them before its program can look.

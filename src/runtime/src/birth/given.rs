@@ -22,20 +22,21 @@ use crate::plan::{Bound, Given};
 /// Something is not there or is not the store's, or its filesystem takes no id-map.
 pub(super) fn make(given: &Given, place: &Path) -> Result<Vec<(usize, OwnedFd)>> {
     let mut made = Vec::with_capacity(given.overlays.len() + given.binds.len());
-    let space = overlay::namespace(&given.maps)?;
+    let space = given.maps.as_ref().map(overlay::namespace).transpose()?;
+    let space = space.as_ref().map(OwnedFd::as_fd);
     let place = CString::new(place.as_os_str().as_bytes())
         .map_err(|_nul| Error::new("root filesystem", "a NUL byte in its path"))?;
     for (source, layers) in &given.overlays {
-        let overlay = overlay::assemble(layers, &place, space.as_fd());
+        let overlay = overlay::assemble(layers, &place, space);
         made.push((*source, overlay.map_err(|error| error.within("--store"))?));
     }
     for (source, bound) in &given.binds {
-        made.push((*source, bind(bound, space.as_fd()).map_err(|error| error.within("--store"))?));
+        made.push((*source, bind(bound, space).map_err(|error| error.within("--store"))?));
     }
     Ok(made)
 }
 
-fn bind(bound: &Bound, space: BorrowedFd<'_>) -> Result<OwnedFd> {
+fn bind(bound: &Bound, space: Option<BorrowedFd<'_>>) -> Result<OwnedFd> {
     let failed = |doing: &str| {
         let what = format!("{doing} {}", bound.path.display());
         move |errno: Errno| Error::os(what, errno.raw_os_error())
@@ -48,6 +49,8 @@ fn bind(bound: &Bound, space: BorrowedFd<'_>) -> Result<OwnedFd> {
     }
     let tree = open_tree(&opened, c"", flags).map_err(failed("open"))?;
     // What the operator has mounted beneath it has ids of its own.
-    idmap(tree.as_fd(), space, false).map_err(failed("id-map"))?;
+    if let Some(space) = space {
+        idmap(tree.as_fd(), space, false).map_err(failed("id-map"))?;
+    }
     Ok(tree)
 }

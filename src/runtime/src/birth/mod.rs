@@ -11,6 +11,7 @@ mod outside;
 mod overlay;
 mod overlay_by_path;
 mod pin;
+mod quota;
 mod terminal;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -29,7 +30,10 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
-pub use bundle::{Bundle, facts, facts_again, judged_again, keep_out_of_reach, source};
+pub use bundle::{
+    Bundle, facts, facts_again, judged_again, keep_out_of_reach, keep_out_of_reach_early, out_of_reach,
+    source,
+};
 pub use failure::explain;
 pub use foreground::{Foreground, follow, window};
 pub use outside::{hand_over_streams, keeps_groups, set_oom_score, write_pid_file};
@@ -40,7 +44,7 @@ pub use terminal::Console;
 use crate::cgroup::{Cgroup, Layout, Placement, Wish};
 use crate::choice::Chosen;
 use crate::cli::{BirthArgs, Global};
-use crate::ids::{Pool, Settings};
+use crate::ids::{Pool, Range, Settings};
 use crate::plan::{self, Context, Given, Layers, Planned};
 use crate::store::{
     CONFIG, Enforced, Home, InitRecord, POLICY, Phase, Record, Root, START_SOCKET, start_time,
@@ -98,7 +102,8 @@ pub fn bear(
     record.store = store.is_some().then(|| facts.store.clone());
     let (home, lock) = Root::open(global)?.reserve(id)?.split();
     let mut carrier = Carrier { home, record, cgroup: None, newborn: None, hooked: false };
-    let born = carrier.own_ids(&admitted, &chosen.host.ids).and_then(|own| {
+    let shared = store.as_ref().filter(|_| facts.store_range).map(|store| store.ids);
+    let born = carrier.own_ids(&admitted, &chosen.host.ids, shared).and_then(|own| {
         let context = Context {
             id,
             bundle: &path,
@@ -207,7 +212,7 @@ fn made_beforehand(load: &Load<'_>, pinned: &Pinned, maps: &Maps) -> Result<Vec<
     made.extend(joined_proc::make(&pinned.plan)?);
     if let (Some(layers), Some(root)) = (load.layers, load.plan.sources.first()) {
         let space = overlay::namespace(&overlay::with_mounter(maps))?;
-        made.push((0, overlay::assemble(layers, &root.path, space.as_fd())?));
+        made.push((0, overlay::assemble(layers, &root.path, Some(space.as_fd()))?));
     }
     Ok(made)
 }
@@ -223,11 +228,19 @@ struct Carrier {
 
 impl Carrier {
     /// A range of ids of the container's own, where the policy wants one; recorded before anything else is done.
-    fn own_ids(&mut self, admitted: &Admitted, settings: &Settings) -> Result<Option<u32>> {
+    fn own_ids(
+        &mut self,
+        admitted: &Admitted,
+        settings: &Settings,
+        shared: Option<u32>,
+    ) -> Result<Option<u32>> {
         if !has_own_ids(admitted) {
             return Ok(None);
         }
-        let range = Pool::open(settings)?.allocate(self.home.path())?;
+        let range = match shared {
+            Some(first) => Range::shared(first),
+            None => Pool::open(settings)?.allocate(self.home.path())?,
+        };
         let first = range.first;
         self.record.ids = Some(range);
         Ok(Some(first))

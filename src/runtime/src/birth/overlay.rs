@@ -29,11 +29,11 @@ use crate::plan::{Layers, Upper, is_overlay};
 use crate::store::Record;
 
 /// Mounts the overlay, attached nowhere yet; `place` is where it is mounted on the host, and `space` has the id-maps of
-/// its layers, the mounter's among them.
+/// its layers, the mounter's among them; none where they keep their ids.
 ///
 /// # Errors
 /// A layer is not there, its filesystem takes no id-map, or overlayfs takes no id-mapped layers (before Linux 5.19).
-pub(super) fn assemble(layers: &Layers, place: &CStr, space: BorrowedFd<'_>) -> Result<OwnedFd> {
+pub(super) fn assemble(layers: &Layers, place: &CStr, space: Option<BorrowedFd<'_>>) -> Result<OwnedFd> {
     owned(layers)?;
     let context = fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(failed("open overlay"))?;
     for (key, value) in &layers.options {
@@ -96,14 +96,16 @@ pub(super) fn namespace(maps: &Maps) -> Result<OwnedFd> {
     })
 }
 
-pub(super) fn mapped(path: &CString, space: BorrowedFd<'_>) -> Result<OwnedFd> {
+pub(super) fn mapped(path: &CString, space: Option<BorrowedFd<'_>>) -> Result<OwnedFd> {
     let failed = |doing: &str| {
         let what = format!("{doing} layer {}", path.to_string_lossy());
         move |errno: Errno| Error::os(what, errno.raw_os_error())
     };
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let tree = open_tree(CWD, path, flags).map_err(failed("open"))?;
-    idmap(tree.as_fd(), space, false).map_err(failed("id-map"))?;
+    if let Some(space) = space {
+        idmap(tree.as_fd(), space, false).map_err(failed("id-map"))?;
+    }
     Ok(tree)
 }
 
@@ -140,6 +142,9 @@ pub(super) fn make_work(upper: &Upper, owner: Option<u32>) -> Result<()> {
     let failed = |errno: Errno| Error::os("make a work directory", errno.raw_os_error());
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let base = rustix::fs::open(&upper.base, flags, Mode::empty()).map_err(failed)?;
+    if let Some(bytes) = upper.quota {
+        super::quota::limit(base.as_fd(), upper, bytes)?;
+    }
     let work = Path::new(OsStr::from_bytes(upper.work.to_bytes()));
     let (Some(parent), Some(name)) = (work.parent(), work.file_name()) else {
         return Err(failed(Errno::INVAL));

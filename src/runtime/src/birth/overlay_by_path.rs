@@ -24,7 +24,7 @@ const SLAVE: u64 = 1 << 19;
 ///
 /// # Errors
 /// As mount(2); a filesystem that takes no id-map.
-pub(super) fn assemble(layers: &Layers, place: &CStr, space: BorrowedFd<'_>) -> Result<OwnedFd> {
+pub(super) fn assemble(layers: &Layers, place: &CStr, space: Option<BorrowedFd<'_>>) -> Result<OwnedFd> {
     let failed = |what: &'static str| move |errno: Errno| Error::os(what, errno.raw_os_error());
     let mut trees = Vec::new();
     // Before any is laid over its place: a layer may lie beneath another's.
@@ -163,7 +163,7 @@ mod tests {
     fn options_are_what_the_kernel_parses() {
         let layers = Layers {
             lowers: vec![c"/a:b".into(), c"/c,d".into()],
-            upper: Some(Upper { base: c"/u".into(), upper: c"x,y".into(), work: c"w".into() }),
+            upper: Some(Upper { base: c"/u".into(), upper: c"x,y".into(), work: c"w".into(), quota: None }),
             options: vec![(c"index".into(), Some(c"off".into())), (c"volatile".into(), None)],
             owner: None,
         };

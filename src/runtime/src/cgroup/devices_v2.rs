@@ -17,13 +17,13 @@ pub(super) fn confine(dir: &Dir, rules: &Rules) -> Result<()> {
     let program = bpf::load_device_program(&compile(rules)?).map_err(failed("load"))?;
     let old = bpf::device_programs(dir.as_fd()).map_err(failed("query"))?;
     if let [one] = old.as_slice() {
-        match bpf::replace_device_program(dir.as_fd(), program.as_fd(), one.as_fd()) {
+        match bpf::attach_device_program(dir.as_fd(), program.as_fd(), Some(one.as_fd())) {
             // Linux before 5.6 cannot replace: attach the new one and then take the old one off.
             Err(Errno::INVAL) => {}
             other => return other.map_err(failed("replace")),
         }
     }
-    bpf::attach_device_program(dir.as_fd(), program.as_fd()).map_err(failed("attach"))?;
+    bpf::attach_device_program(dir.as_fd(), program.as_fd(), None).map_err(failed("attach"))?;
     old.iter()
         .try_for_each(|old| bpf::detach_device_program(dir.as_fd(), old.as_fd()).map_err(failed("detach")))
 }

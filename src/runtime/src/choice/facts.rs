@@ -30,6 +30,7 @@ pub fn facts(global: &Global, host: Host, config: &Config, bundle: &Path, root: 
         // A host that does not tell leaves the policy's limits on CPU time to be what they are without it.
         cpus: sched_getaffinity(None).map_or(0, |set| set.count()),
         store: FromStore::default(),
+        store_range: false,
     }
 }
 

@@ -31,6 +31,8 @@ pub struct StoreDocument {
     pub ids: u32,
     /// Filesystems made of layers, by where they are mounted; `/` is the root.
     pub overlays: BTreeMap<String, Layers>,
+    /// The directory that `root.path` names, where that is the store's and no overlay.
+    pub root: Option<String>,
     /// Bind mounts of the configuration whose sources are the store's.
     pub binds: BTreeSet<String>,
     /// Places of the host that no other bind mount may show: where the store and what goes with it lie.
@@ -46,6 +48,7 @@ struct Written {
     ids: u32,
     #[serde(default)]
     overlays: BTreeMap<String, Overlay>,
+    root: Option<String>,
     #[serde(default)]
     binds: Vec<String>,
     #[serde(default)]
@@ -64,6 +67,7 @@ struct Overlay {
 struct Writable {
     fs: String,
     work: String,
+    quota: Option<u64>,
 }
 
 impl StoreDocument {
@@ -74,12 +78,16 @@ impl StoreDocument {
     pub fn load(global: &Global) -> Result<Option<Self>> {
         let Some(path) = &global.store else { return Ok(None) };
         let file = path.display().to_string();
-        if global.is_confined() {
-            return Err(Error::new("--store", "only root of the host can mount what a store holds"));
+        if !rustix::process::geteuid().is_root() {
+            return Err(Error::new("--store", "only root, of the host or of a user namespace, can mount it"));
         }
         let text = trusted::read(path, Place::Named)?
             .ok_or_else(|| Error::new(file.as_str(), "no such file or directory"))?;
-        parse(&text, file.clone()).map(Some).map_err(|error| error.within(file))
+        let store = parse(&text, file.clone()).map_err(|error| error.within(file))?;
+        if global.is_confined() {
+            mapped(store.ids)?;
+        }
+        Ok(Some(store))
     }
 
     /// What of `config` it gives; `facts` say where links lead.
@@ -89,8 +97,8 @@ impl StoreDocument {
     /// source.
     pub fn of(&self, config: &Config, facts: &HostFacts) -> Result<FromStore> {
         let place = |kind: &str, destination: &str| format!("{}: {kind} {destination:?}", self.file);
-        let (root, hidden) = (self.overlays.contains_key("/"), self.hidden.clone());
-        let mut given = FromStore { root, hidden, ..FromStore::default() };
+        let root = self.gives_root(config, facts)? || self.overlays.contains_key("/");
+        let mut given = FromStore { root, hidden: self.hidden.clone(), ..FromStore::default() };
         for destination in self.overlays.keys().filter(|destination| *destination != "/") {
             let mount =
                 the_mount(config, destination).map_err(|e| e.within(place("overlays", destination)))?;
@@ -108,6 +116,42 @@ impl StoreDocument {
         }
         Ok(given)
     }
+
+    /// Whether it names the directory that is the root: that one, and no link to it.
+    fn gives_root(&self, config: &Config, facts: &HostFacts) -> Result<bool> {
+        let Some(root) = &self.root else { return Ok(false) };
+        let asked = config.spec.root().as_ref().map(|root| root.path().as_path()).unwrap_or(Path::new(""));
+        if asked != Path::new(root) || facts.sources.contains_key(asked) {
+            let why = "it is not where root.path of the configuration leads";
+            return Err(Error::new(format!("{}: root {root:?}", self.file), why));
+        }
+        Ok(true)
+    }
+}
+
+/// In a user namespace the files of a store have the ids that were mapped for them, and so have its containers: mounts
+/// of the host's filesystems take no id-map there (mount_setattr(2)).
+fn mapped(first: u32) -> Result<()> {
+    for file in ["/proc/self/uid_map", "/proc/self/gid_map"] {
+        let map = std::fs::read_to_string(file).map_err(|error| Error::io(file, &error))?;
+        if !map.lines().any(|line| holds(line, first)) {
+            let why = format!("this user namespace does not map the {IDS} ids from {first} on");
+            return Err(
+                Error::new("--store", why).hint("casemate up maps those of /etc/subuid and /etc/subgid")
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Whether a line of user_namespaces(7) holds the whole range.
+fn holds(line: &str, first: u32) -> bool {
+    let mut numbers = line.split_ascii_whitespace().map(str::parse::<u32>);
+    let (Some(Ok(inside)), Some(Ok(_)), Some(Ok(count))) = (numbers.next(), numbers.next(), numbers.next())
+    else {
+        return false;
+    };
+    first.checked_sub(inside).and_then(|skipped| count.checked_sub(skipped)).is_some_and(|left| left >= IDS)
 }
 
 /// The one mount at a place: of two, one could be the asker's, and would be taken for the store's.
@@ -167,8 +211,14 @@ fn parse(text: &str, file: String) -> Result<StoreDocument> {
     for (index, place) in written.hidden.iter().enumerate() {
         c_path(place).map_err(|error| error.within(format!("hidden[{index}] {place:?}")))?;
     }
+    if let Some(root) = &written.root {
+        c_path(root).map_err(|error| error.within(format!("root {root:?}")))?;
+        if overlays.contains_key("/") {
+            return Err(Error::new(format!("root {root:?}"), "the place of something else"));
+        }
+    }
     let hidden = written.hidden.into_iter().collect();
-    Ok(StoreDocument { ids: written.ids, overlays, binds, hidden, file })
+    Ok(StoreDocument { ids: written.ids, overlays, root: written.root, binds, hidden, file })
 }
 
 impl Overlay {
@@ -205,7 +255,7 @@ impl Writable {
         if base != beside || fs == work || base.is_empty() {
             return Err(Error::new("upper", "fs and work are not two entries of one directory"));
         }
-        Ok(Upper { base: c_path(base)?, upper: c_text(fs)?, work: c_text(work)? })
+        Ok(Upper { base: c_path(base)?, upper: c_text(fs)?, work: c_text(work)?, quota: self.quota })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::process::ExitCode;
 
-use casemate_policy::{Admitted, Change, Denied, Protection, judge};
+use casemate_policy::{Admitted, Change, Denied, Grade, Protection, grade, judge};
 use casemate_spec::{Error, Result, Violation};
 use serde_json::{Value, json};
 
@@ -39,13 +39,16 @@ pub fn check(global: &Global, args: &CheckArgs) -> Result<ExitCode> {
 /// The form is described in docs/policy.md.
 fn document(path: &str, chosen: &Chosen, verdict: &Result<Admitted, Denied>) -> Value {
     let (protections, changes, violations) = parts(verdict);
+    let grade = verdict.as_ref().ok().map(grade);
+    let exposure = |row: usize| grade.as_ref().and_then(|grade| grade.rows.get(row)).map(|row| row.exposure);
     json!({
         "bundle": path,
         "policy": {"name": chosen.policy.name(), "chosen": chosen.why, "audit": chosen.audit},
         "verdict": if verdict.is_ok() { "admitted" } else { "denied" },
-        "protections": protections.iter().map(|row| json!({
+        "grade": grade.as_ref().map(|Grade { word, exposure, .. }| json!({"word": word, "exposure": exposure})),
+        "protections": protections.iter().enumerate().map(|(number, row)| json!({
             "name": row.name, "asked": row.asked, "enforced": row.enforced, "rule": row.rule,
-            "exposes": row.exposes,
+            "exposes": row.exposes, "exposure": exposure(number),
         })).collect::<Vec<_>>(),
         "changes": changes.iter().map(|change| json!({
             "rule": change.rule, "field": change.field, "asked": change.asked, "enforced": change.enforced,

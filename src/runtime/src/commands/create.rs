@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use casemate_spec::Result;
 
-use crate::birth::{Bundle, Console, Starter, bear, explain, keep_descriptors, keep_out_of_reach};
+use crate::birth::{Bundle, Console, Starter, bear, explain, keep_descriptors};
 use crate::cli::{CreateArgs, Global};
 
 /// Runs the command.
@@ -13,8 +13,7 @@ use crate::cli::{CreateArgs, Global};
 /// The bundle is refused, or the container cannot be made; nothing of it is left then.
 pub fn create(global: &Global, args: &CreateArgs) -> Result<ExitCode> {
     keep_descriptors(args.birth.preserve_fds)?;
-    let bundle = Bundle::open(global, args.birth.bundle.as_deref())?;
-    keep_out_of_reach(&bundle.admitted)?;
+    let bundle = Bundle::open_to_make(global, args.birth.bundle.as_deref())?;
     bundle.tell(&args.id);
     let socket = args.birth.console_socket.as_deref();
     let console = Console::choose(bundle.wants_terminal(), true, socket)?;

@@ -15,11 +15,12 @@ use super::process_of;
 use super::start::give;
 use crate::birth::{
     Console, Foreground, explain, follow, hand_over_streams, judged_again, keep_descriptors,
-    keep_out_of_reach, preserved, write_pid_file,
+    keep_out_of_reach, keep_out_of_reach_early, preserved, write_pid_file,
 };
 use crate::choice;
 use crate::cli::{ExecArgs, Global};
 use crate::plan::{self, Context};
+use crate::standby;
 use crate::store::{CONFIG, Container, Record, Root, Status};
 
 /// What `exec` exits with when it could not run the program.
@@ -44,6 +45,7 @@ fn enter(global: &Global, args: &ExecArgs) -> Result<ExitCode> {
     let bytes = container.home().read(CONFIG)?;
     let bytes = bytes.ok_or_else(|| Error::new("config.json", "the container has lost its copy"))?;
     let mut config = casemate_spec::parse(&bytes)?;
+    keep_out_of_reach_early(&config.spec, container.record().ids.is_some())?;
     let process = process_of::process(&config.spec, args)?;
     config.spec.set_process(Some(process));
     let chosen = choice::kept(global, &container)?;
@@ -75,7 +77,10 @@ fn enter(global: &Global, args: &ExecArgs) -> Result<ExitCode> {
         write_pid_file(path, pid)?;
     }
     match foreground {
-        None => Ok(ExitCode::SUCCESS),
+        None => {
+            standby::tell(pid);
+            Ok(ExitCode::SUCCESS)
+        }
         Some(foreground) => follow(&foreground, &visitor.pidfd, ours.as_ref()),
     }
 }

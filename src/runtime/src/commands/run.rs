@@ -7,12 +7,11 @@ use casemate_spec::Result;
 use super::delete;
 use super::start::give;
 use crate::birth::{
-    Born, Bundle, Console, Foreground, Starter, bear, explain, follow, keep_descriptors, keep_out_of_reach,
-    refresh,
+    Born, Bundle, Console, Foreground, Starter, bear, explain, follow, keep_descriptors, refresh,
 };
 use crate::cli::{Global, RunArgs};
 use crate::store::Root;
-use crate::{hooks, log};
+use crate::{hooks, log, standby};
 
 /// Runs the command; its exit code is the program's, or 128 + the signal that killed it.
 ///
@@ -20,8 +19,7 @@ use crate::{hooks, log};
 /// As `create` and `start`.
 pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
     keep_descriptors(args.birth.preserve_fds)?;
-    let bundle = Bundle::open(global, args.birth.bundle.as_deref())?;
-    keep_out_of_reach(&bundle.admitted)?;
+    let bundle = Bundle::open_to_make(global, args.birth.bundle.as_deref())?;
     bundle.tell(&args.id);
     let socket = args.birth.console_socket.as_deref();
     let console = Console::choose(bundle.wants_terminal(), args.detach, socket)?;
@@ -43,7 +41,10 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
     };
     hooks::run_poststart(spec, &record);
     drop(home);
-    let Some(foreground) = foreground else { return Ok(ExitCode::SUCCESS) };
+    let Some(foreground) = foreground else {
+        standby::tell(pid);
+        return Ok(ExitCode::SUCCESS);
+    };
     let code = follow(&foreground, &pidfd, ours.as_ref());
     if !args.keep {
         remove(global, args);

@@ -51,12 +51,22 @@ impl Range {
         Maps { uids: map.clone(), gids: map }
     }
 
+    /// That of a store in a user namespace: its containers have it together, and it is in no pool.
+    pub fn shared(first: u32) -> Self {
+        Self { first, size: Self::SIZE, pool: PathBuf::new() }
+    }
+
+    /// See [`Range::shared`].
+    pub fn is_shared(&self) -> bool {
+        self.pool.as_os_str().is_empty()
+    }
+
     /// Gives the range back. To be called under the lock of the container's home, before the home is removed, and
     /// once nothing of the container runs; calling it again, after a crash for instance, does nothing.
     ///
     /// # Errors
     /// The pool's directory is not to be trusted, or the kernel's.
     pub fn release(&self, home: &Path) -> Result<()> {
-        pool::release(self, home)
+        if self.is_shared() { Ok(()) } else { pool::release(self, home) }
     }
 }

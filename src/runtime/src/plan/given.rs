@@ -16,8 +16,8 @@ use crate::ids::Range;
 /// What of a plan's sources is made beforehand, from a store.
 #[derive(Debug)]
 pub struct Given {
-    /// From the ids on the disk to the container's, and to the mounter's own.
-    pub maps: Maps,
+    /// From the ids on the disk to the container's, and to the mounter's own; none where they are the same.
+    pub maps: Option<Maps>,
     /// Overlays, by the plan's source.
     pub overlays: Vec<(usize, Layers)>,
     /// Binds, by the plan's source.
@@ -36,14 +36,19 @@ pub struct Bound {
 impl Given {
     /// # Errors
     /// The container's ids are not known, or it has no mounts of its own.
-    pub(super) fn new(store: &StoreDocument, spaces: &Spaces) -> Result<Self> {
+    pub(super) fn new(store: &StoreDocument, spaces: &Spaces, confined: bool) -> Result<Self> {
         if !spaces.makes(Space::Mount) {
             return Err(Error::new("--store", "the container needs a mount namespace of its own"));
         }
         if spaces.joins(Space::User) {
             return Err(Error::new("--store", "a joined user namespace does not say what its ids are"));
         }
-        let maps = from_disk(store.ids, spaces.maps.as_ref());
+        let maps = if confined {
+            unmoved(store.ids, spaces.maps.as_ref())?;
+            None
+        } else {
+            Some(from_disk(store.ids, spaces.maps.as_ref()))
+        };
         Ok(Self { maps, overlays: Vec::new(), binds: Vec::new() })
     }
 
@@ -116,6 +121,16 @@ impl Building {
             given.overlays.push((source, layers.clone()));
         }
     }
+}
+
+/// Root of a user namespace can give no mount other ids: the container must have those on the disk.
+fn unmoved(ids: u32, container: Option<&Maps>) -> Result<()> {
+    let same = |maps: &[IdMap]| matches!(maps, [one] if one.inside == 0 && one.outside == ids);
+    if container.is_some_and(|maps| same(&maps.uids) && same(&maps.gids)) {
+        return Ok(());
+    }
+    Err(Error::new("--store", "in a user namespace a container has the store's ids and no others")
+        .hint("leave the user namespace to the policy"))
 }
 
 /// Id maps for mounts of the store: what is `ids` on the disk is the container's 0, whatever host id that is.

@@ -43,6 +43,8 @@ pub struct Upper {
     pub upper: CString,
     /// Beneath it: the kernel's work directory.
     pub work: CString,
+    /// How many bytes may be in both.
+    pub quota: Option<u64>,
 }
 
 /// An overlay mount that was found at a path.
@@ -174,7 +176,7 @@ fn together(upper: &Path, work: &Path) -> Result<Upper> {
     };
     // A mount begins with an empty work directory, and takes from under the engine's mount what that works with.
     let (upper, work) = (rest(upper)?, rest(&work.join(WORK))?);
-    Ok(Upper { base: c_bytes(base.into_os_string().into_vec())?, upper, work })
+    Ok(Upper { base: c_bytes(base.into_os_string().into_vec())?, upper, work, quota: None })
 }
 
 fn c_bytes(bytes: Vec<u8>) -> Result<CString> {

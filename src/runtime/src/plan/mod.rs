@@ -114,7 +114,8 @@ pub fn plan(admitted: &Admitted, context: &Context<'_>) -> Result<Planned> {
     let oci = spec.process().as_ref().ok_or_else(|| Error::new("config.json: process", "missing"))?;
     refuse_intel_rdt(linux)?;
     let spaces = spaces::spaces(linux, context.ids)?;
-    let given = context.store.map(|store| Given::new(store, &spaces)).transpose()?;
+    let given =
+        context.store.map(|store| Given::new(store, &spaces, context.in_user_namespace)).transpose()?;
     let own = own_maps(context, &spaces);
     let mut building = Building { house: Vec::new(), sources: Vec::new(), own, layers: None, given };
     let enter = building.root(spec, context, spaces.makes(Space::Mount), spaces.joins(Space::Mount))?;
@@ -200,7 +201,7 @@ pub fn visit(spec: &Spec, confinement: &Confinement, context: &Context<'_>) -> R
 
 /// The maps of a range of its own: what comes from the host's disks is shown through them.
 fn own_maps(context: &Context<'_>, spaces: &Spaces) -> Option<Maps> {
-    context.ids.and_then(|_first| spaces.maps.clone())
+    context.ids.filter(|_first| !context.in_user_namespace).and_then(|_first| spaces.maps.clone())
 }
 
 struct Building {

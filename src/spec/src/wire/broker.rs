@@ -117,10 +117,12 @@ pub enum Ask {
         /// Which exec of it; none is its first process.
         exec: Option<HexId>,
     },
-    /// Send a signal to the first process, or to all. Accepted while it runs.
+    /// Send a signal to the first process, to all, or to an exec's. Accepted while it runs.
     Signal {
         /// Which.
         id: HexId,
+        /// Which exec of it; none is its first process, or all.
+        exec: Option<HexId>,
         /// signal(7)
         signal: i32,
         /// To every process of it.

@@ -13,6 +13,7 @@ use super::STORE_IDS;
 pub struct StoreDocument {
     ids: u32,
     overlays: BTreeMap<String, Overlay>,
+    root: Option<PathBuf>,
     binds: Vec<String>,
     hidden: Vec<PathBuf>,
 }
@@ -27,12 +28,13 @@ struct Overlay {
 struct Upper {
     fs: PathBuf,
     work: PathBuf,
+    quota: Option<u64>,
 }
 
 impl StoreDocument {
     /// With nothing but binds.
     pub fn new(binds: Vec<String>) -> Self {
-        Self { ids: STORE_IDS, overlays: BTreeMap::new(), binds, hidden: Vec::new() }
+        Self { ids: STORE_IDS, overlays: BTreeMap::new(), root: None, binds, hidden: Vec::new() }
     }
 
     /// With places that no bind of the asker's may show.
@@ -45,9 +47,10 @@ impl StoreDocument {
         self.binds.push(destination.to_owned());
     }
 
-    /// With an overlay of these layers, the uppermost first, beneath a container's own where it may be written.
-    pub fn overlay(&mut self, destination: &str, lowers: Vec<PathBuf>, own: Option<PathBuf>) {
-        let upper = own.map(|place| Upper { fs: place.join("fs"), work: place.join("work") });
+    /// With an overlay of these layers, the uppermost first, beneath a container's own where it may be written: its place,
+    /// and how many bytes may be in it.
+    pub fn overlay(&mut self, destination: &str, lowers: Vec<PathBuf>, own: Option<(PathBuf, Option<u64>)>) {
+        let upper = own.map(|(place, quota)| Upper { fs: place.join("fs"), work: place.join("work"), quota });
         self.overlays.insert(destination.to_owned(), Overlay { lowers, upper });
     }
 }
@@ -63,7 +66,7 @@ pub struct Program {
     pub capabilities: &'static [&'static str],
     /// Whether it has a network of its own, with nothing in it.
     pub alone: bool,
-    /// The control group.
+    /// The control group; where it is empty, the runtime's choice.
     pub cgroup: String,
     /// Destination, source, and whether it may be written.
     pub binds: Vec<(String, PathBuf, bool)>,
@@ -82,8 +85,10 @@ impl Program {
         })
     }
 
-    /// Its configuration, on the root at `root`.
-    pub fn config(&self, root: &Path) -> Value {
+    /// Its configuration, on the root at `root`, which `store` is told to be its own: no policy would have a stranger
+    /// show a place of the store.
+    pub fn config(&self, root: &Path, store: &mut StoreDocument) -> Value {
+        store.root = Some(root.to_owned());
         let mut mounts = vec![
             json!({ "destination": "/proc", "type": "proc", "source": "proc", "options": safe(&["noexec"]) }),
             json!({ "destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755", "size=64k"] }),
@@ -103,7 +108,7 @@ impl Program {
             "mounts": mounts,
             "linux": {
                 "namespaces": own.map(|kind| json!({ "type": kind })).collect::<Vec<_>>(),
-                "cgroupsPath": self.cgroup,
+                "cgroupsPath": (!self.cgroup.is_empty()).then_some(&self.cgroup),
                 "resources": { "devices": [{ "allow": false, "access": "rwm" }] },
             },
         })

@@ -24,7 +24,7 @@ const INIT: &str = "/sbin/docker-init";
 /// What the broker has found out or made for one container. Paths are of its own making.
 #[derive(Debug, Clone, Default)]
 pub struct Places {
-    /// The control group.
+    /// The control group; where it is empty, the runtime's choice.
     pub cgroup: String,
     /// The annotation by which a policy is asked for, where one is.
     pub policy: Option<(String, String)>,
@@ -89,7 +89,7 @@ impl Container {
             .set_namespaces(Some(self.namespace_list(places)?))
             .set_resources(Some(with_device_rules(&self.resources, &self.devices)))
             .set_devices(Some(self.devices.clone()))
-            .set_cgroups_path(Some(places.cgroup.clone().into()))
+            .set_cgroups_path((!places.cgroup.is_empty()).then(|| places.cgroup.clone().into()))
             .set_sysctl(Some(self.sysctl.clone().into_iter().collect()))
             .set_seccomp(self.seccomp.clone())
             .set_masked_paths(Some(or(&self.masked_paths, &MASKED)))

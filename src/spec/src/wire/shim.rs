@@ -27,14 +27,16 @@ pub enum LogOrder {
     },
 }
 
-/// What the broker tells a new shim, in one message of JSON on its standard input, a `SOCK_SEQPACKET` socket.
+/// What the broker tells a shim, in one message of JSON on its standard input, a `SOCK_SEQPACKET` socket. The shim may have
+/// waited for it since long ago; where the socket ends without one, so does the shim. Its only argument is the path of a
+/// runtime to stand by (`runtime standby`): an order that names the same is carried out by that process.
 /// Descriptors, in this order: the directory for `exit.json`, a listening `SOCK_SEQPACKET` socket for connections to
 /// come, the first connection, and the log directory where `streams.log` is a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Order {
     /// The runtime's path and arguments, complete but for `--console-socket` (the shim adds it for a terminal, before
-    /// the container's id, which is the last argument) and `--pid-file`.
+    /// the container's id, which is the last argument) and `--pid-file` (for a runtime that did not stand by).
     pub runtime: Vec<String>,
     /// What becomes of the standard streams.
     pub streams: super::Streams,

@@ -114,7 +114,10 @@ impl Ask {
                 about.extend(container.policy.as_ref().map(|policy| ("policy", policy.to_string())));
             }
             Ask::Exec { exec, .. } => about.push(("exec", exec.to_string())),
-            Ask::Signal { signal, .. } => about.push(("signal", signal.to_string())),
+            Ask::Signal { exec, signal, .. } => {
+                about.extend(exec.as_ref().map(|exec| ("exec", exec.to_string())));
+                about.push(("signal", signal.to_string()));
+            }
             Ask::MakeContainer { tenant, .. } | Ask::Limit { tenant, .. } => {
                 about.push(("tenant", tenant.to_string()))
             }

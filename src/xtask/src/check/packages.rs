@@ -23,7 +23,7 @@ const IMPORTS: [(&str, &[&str]); 13] = [
     ("casemate-engine", &["casemate-spec"]),
     ("casemate-daemon", &["casemate-engine", "casemate-spec"]),
     ("casemate-cli", &["casemate-spec", "casemate-policy"]),
-    ("casemate-xtask", &["casemate-runtime"]),
+    ("casemate-xtask", &["casemate-cli", "casemate-runtime"]),
 ];
 const TESTS: &str = "casemate-tests";
 /// Packages whose whole closure is written down, so that its growth is seen in review.

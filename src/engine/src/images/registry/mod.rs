@@ -68,6 +68,8 @@ pub struct Registry {
     path: String,
     /// What is asked for: `pull`, or `pull,push`.
     actions: &'static str,
+    /// It holds copies of another's images.
+    pub is_mirror: bool,
     credentials: Option<Credentials>,
     authorization: Mutex<Option<HeaderValue>>,
     limits: Limits,
@@ -100,13 +102,40 @@ impl Registry {
         push: bool,
         limits: Limits,
     ) -> Result<Self, Trouble> {
+        let endpoints = Endpoint::of(settings, &reference.domain, push);
+        Self::first_of(endpoints, reference, credentials, push, limits).await
+    }
+
+    /// Begins a conversation with the registry itself, whatever mirrors it has.
+    ///
+    /// # Errors
+    /// As for [`Registry::connect`].
+    pub async fn connect_to_origin(
+        settings: &Settings,
+        reference: &Reference,
+        credentials: Option<Credentials>,
+        limits: Limits,
+    ) -> Result<Self, Trouble> {
+        let mut endpoints = Endpoint::of(settings, &reference.domain, false);
+        endpoints.retain(|endpoint| !endpoint.mirror);
+        Self::first_of(endpoints, reference, credentials, false, limits).await
+    }
+
+    async fn first_of(
+        endpoints: Vec<Endpoint>,
+        reference: &Reference,
+        credentials: Option<Credentials>,
+        push: bool,
+        limits: Limits,
+    ) -> Result<Self, Trouble> {
         let mut last = None;
-        for endpoint in Endpoint::of(settings, &reference.domain, push) {
+        for endpoint in endpoints {
             let registry = Self {
                 client: endpoint.client(&limits)?,
                 base: endpoint.base.clone(),
                 path: reference.path.clone(),
                 actions: if push { "pull,push" } else { "pull" },
+                is_mirror: endpoint.mirror,
                 // A mirror is another host than the one that the credentials are for.
                 credentials: credentials.clone().filter(|_| !endpoint.mirror),
                 authorization: Mutex::new(None),

@@ -1,6 +1,7 @@
 //! More processes in a container that runs (`docker exec`).
 
 mod process;
+mod record;
 mod run;
 
 use std::collections::HashMap;
@@ -8,9 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use casemate_spec::wire::{HexId, Tenant};
 use ring::rand::{SecureRandom, SystemRandom};
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-pub use run::{claim, resize, start};
+pub use record::adopt;
+pub use run::{claim, kill, resize, start};
 
 use super::attach::{Attachment, Wanted};
 use super::detach::DetachKeys;
@@ -22,12 +25,13 @@ use crate::{Caller, Engine, Failure, Result};
 /// As many of one container may wait for their start.
 const UNSTARTED: usize = 256;
 
-/// The execs of all tenants, in memory: none outlives its container's run.
+/// The execs of all tenants: none outlives its container's run for long.
 #[derive(Debug, Default)]
 pub struct Execs(Mutex<HashMap<HexId, Arc<Exec>>>);
 
 /// What a client asks to be run.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Asked {
     /// Program and arguments.
     pub cmd: Vec<String>,
@@ -60,6 +64,8 @@ pub struct Exec {
     pub tenant: Tenant,
     /// What was asked.
     pub asked: Asked,
+    /// It is somebody's who may ask for it after a restart of the daemon.
+    lasting: bool,
     stdio: Arc<Stdio>,
     state: watch::Sender<State>,
 }
@@ -106,8 +112,10 @@ impl Execs {
     }
 
     /// Forgets those of a container: all, or those that were never started.
-    pub(super) fn forget(&self, container: &HexId, all: bool) {
-        self.known().retain(|_, exec| exec.container != *container || (!all && exec.state().started));
+    pub(super) fn forget(&self, engine: &Engine, container: &HexId, all: bool) {
+        let goes = |exec: &Exec| exec.container == *container && (all || !exec.state().started);
+        let gone: Vec<_> = self.known().extract_if(|_, exec| goes(exec)).map(|(_, exec)| exec).collect();
+        record::drop_all(engine, &gone);
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<HexId, Arc<Exec>>> {
@@ -145,6 +153,16 @@ impl Exec {
 /// # Errors
 /// The container does not run, or what is asked makes no sense.
 pub fn create(engine: &Engine, container: &Container, asked: Asked) -> Result<HexId> {
+    let exec = make(engine, container, asked, true)?;
+    record::keep(engine, &exec);
+    Ok(exec.id.clone())
+}
+
+/// The same for one of our own; it is `lasting` when another daemon must know of it.
+///
+/// # Errors
+/// As for [`create`].
+pub(super) fn make(engine: &Engine, container: &Container, asked: Asked, lasting: bool) -> Result<Arc<Exec>> {
     admit(container)?;
     if asked.cmd.first().is_none_or(String::is_empty) {
         return Err(Failure::invalid("No exec command specified"));
@@ -161,13 +179,13 @@ pub fn create(engine: &Engine, container: &Container, asked: Asked) -> Result<He
         container: container.id.clone(),
         tenant: container.tenant.clone(),
         asked,
+        lasting,
         stdio: Arc::default(),
         state: watch::Sender::default(),
     });
-    let id = exec.id.clone();
-    execs.known().insert(id.clone(), Arc::clone(&exec));
+    execs.known().insert(exec.id.clone(), Arc::clone(&exec));
     event(engine, container, &exec, "exec_create", &[]);
-    Ok(id)
+    Ok(exec)
 }
 
 fn new_id() -> Result<HexId> {

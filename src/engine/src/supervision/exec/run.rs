@@ -6,12 +6,12 @@ use std::time::Duration;
 use casemate_spec::wire::{Answer, Ask, LogOrder, Streams};
 
 use super::process::process;
-use super::{Exec, admit, event};
+use super::{Exec, admit, event, record};
 use crate::containers::Container;
 use crate::supervision::link::{Link, Shim, linked};
 use crate::supervision::start::exit_status;
 use crate::supervision::whatever_happens;
-use crate::{Engine, Failure, Result};
+use crate::{Engine, Failure, Kind, Result};
 
 /// How long the end of an exec is remembered.
 const REMEMBERED: Duration = Duration::from_secs(300);
@@ -30,6 +30,7 @@ pub async fn start(engine: &Arc<Engine>, exec: &Arc<Exec>, size: Option<(u16, u1
                 let code = if exit_status(&failure.message) == 127 { 127 } else { 126 };
                 (state.running, state.exit_code) = (false, Some(code));
             });
+            record::keep(&engine, &exec);
             forget_later(&engine, &exec);
             exec.stdio.shut();
         }
@@ -66,7 +67,20 @@ pub fn claim(engine: &Engine, exec: &Exec) -> Result<()> {
     }
     admit(&container)?;
     exec.state.send_modify(|state| state.started = true);
+    record::keep(engine, exec);
     Ok(())
+}
+
+/// Kills an exec's process. One that has ended is as good.
+pub async fn kill(engine: &Engine, exec: &Exec) {
+    let (id, exec) = (exec.container.clone(), Some(exec.id.clone()));
+    let ask = Ask::Signal { id, exec, signal: crate::supervision::signals::KILL, all: false };
+    match engine.broker.done(ask, &[]).await {
+        Err(failure) if !matches!(failure.kind, Kind::NotFound | Kind::Conflict) => {
+            eprintln!("casemated: exec: kill: {failure}");
+        }
+        _ => {}
+    }
 }
 
 async fn launch(engine: &Arc<Engine>, exec: &Arc<Exec>, size: Option<(u16, u16)>) -> Result<()> {
@@ -100,7 +114,8 @@ async fn launch(engine: &Arc<Engine>, exec: &Arc<Exec>, size: Option<(u16, u16)>
     Ok(())
 }
 
-fn follow(engine: &Arc<Engine>, container: Arc<Container>, exec: &Arc<Exec>, link: Arc<Link>) {
+/// Sees an exec that runs to its end.
+pub(super) fn follow(engine: &Arc<Engine>, container: Arc<Container>, exec: &Arc<Exec>, link: Arc<Link>) {
     let (engine, exec) = (Arc::clone(engine), Arc::clone(exec));
     tokio::spawn(async move {
         let shim =
@@ -109,18 +124,25 @@ fn follow(engine: &Arc<Engine>, container: Arc<Container>, exec: &Arc<Exec>, lin
         // A shim that says nothing was killed, and its process with it.
         let code = told.map_or(137, |exited| exited.code);
         let parting = exec.stdio.part();
-        exec.state.send_modify(|state| (state.running, state.exit_code) = (false, Some(code)));
+        ended(&engine, &exec, code);
         event(&engine, &container, &exec, "exec_die", &[("exitCode", code.to_string())]);
         // Clients ask how it ended as soon as they see the end of the output.
         drop(parting);
-        forget_later(&engine, &exec);
     });
+}
+
+/// Takes down how an exec ended; it can be asked for a while.
+pub(super) fn ended(engine: &Arc<Engine>, exec: &Exec, code: i32) {
+    exec.state.send_modify(|state| (state.running, state.exit_code) = (false, Some(code)));
+    record::keep(engine, exec);
+    forget_later(engine, exec);
 }
 
 fn forget_later(engine: &Arc<Engine>, exec: &Exec) {
     let (engine, id) = (Arc::clone(engine), exec.id.clone());
     tokio::spawn(async move {
         tokio::time::sleep(REMEMBERED).await;
-        engine.supervision.execs.known().remove(&id);
+        let gone = engine.supervision.execs.known().remove(&id);
+        record::drop_all(&engine, &gone.into_iter().collect::<Vec<_>>());
     });
 }

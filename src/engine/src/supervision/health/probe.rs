@@ -55,8 +55,7 @@ impl Prober for ExecProbe {
             return Some((super::schedule::TOO_LONG, "the probe before has not ended yet".to_owned()));
         }
         let asked = Asked { cmd: self.words.clone(), attach: (false, true, true), ..Asked::default() };
-        let id = exec::create(&self.engine, &self.container, asked).ok()?;
-        let exec = self.engine.supervision.execs.find_of(&self.container.tenant, id.as_str()).ok()?;
+        let exec = exec::make(&self.engine, &self.container, asked, false).ok()?;
         *self.last() = Some(Arc::clone(&exec));
         let mut attached = exec.attach(Wanted { stdin: false, stdout: true, stderr: true });
         exec::claim(&self.engine, &exec).ok()?;
@@ -70,6 +69,13 @@ impl Prober for ExecProbe {
             output.extend_from_slice(chunk.bytes.get(..room.min(chunk.bytes.len())).unwrap_or_default());
         }
         Some((exec.state().exit_code?, String::from_utf8_lossy(&output).into_owned()))
+    }
+
+    async fn give_up(&self) {
+        let last = self.last().clone();
+        if let Some(last) = last.filter(|last| last.state().running) {
+            exec::kill(&self.engine, &last).await;
+        }
     }
 }
 

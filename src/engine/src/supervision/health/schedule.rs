@@ -34,6 +34,9 @@ pub struct Verdict {
 pub trait Prober: Sync {
     /// Probes once: the exit status, and the beginning of what was said. `None` where it came to no result.
     fn probe(&self) -> impl Future<Output = Option<(i32, String)>> + Send;
+
+    /// Ends a probe that takes too long.
+    fn give_up(&self) -> impl Future<Output = ()> + Send;
 }
 
 impl Schedule {
@@ -101,6 +104,7 @@ pub async fn watch(
         let found = match tokio::time::timeout(schedule.timeout, prober.probe()).await {
             Ok(found) => found,
             Err(_) => {
+                prober.give_up().await;
                 let text = format!("Health check exceeded timeout ({:?})", schedule.timeout);
                 Some((TOO_LONG, text))
             }
@@ -124,6 +128,7 @@ mod tests {
         results: Vec<i32>,
         next: AtomicUsize,
         times: Mutex<Vec<u64>>,
+        ended: AtomicUsize,
         begin: Instant,
     }
 
@@ -137,6 +142,10 @@ mod tests {
                 None => std::future::pending().await,
             }
         }
+
+        async fn give_up(&self) {
+            self.ended.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn seconds(seconds: i64) -> i64 {
@@ -146,8 +155,13 @@ mod tests {
     /// Runs a script and gives the times of the probes and the changes of status.
     async fn run(check: Healthcheck, results: &[i32]) -> (Vec<u64>, Vec<(u64, String)>, Health) {
         let begin = Instant::now();
-        let script =
-            Script { results: results.to_vec(), next: AtomicUsize::new(0), times: Mutex::default(), begin };
+        let script = Script {
+            results: results.to_vec(),
+            next: AtomicUsize::new(0),
+            times: Mutex::default(),
+            ended: AtomicUsize::new(0),
+            begin,
+        };
         let first = Health { status: "starting".to_owned(), ..Health::default() };
         let (mut changes, mut last) = (Vec::new(), Health::default());
         let watching =

@@ -58,11 +58,11 @@ impl Files {
         Ok(Self { folder: folder.to_owned(), now, later, at, begun: Vec::new() })
     }
 
-    /// Reads a portion; `take` says whether it wants more. Whether this is the present end.
+    /// Reads a portion. Whether this is the present end.
     ///
     /// # Errors
     /// A file cannot be read.
-    pub fn read(&mut self, take: &mut impl FnMut(&Entry<'_>) -> bool) -> Result<bool> {
+    pub fn read(&mut self, take: &mut impl FnMut(&Entry<'_>)) -> Result<bool> {
         let mut portion = vec![0_u8; PORTION];
         loop {
             let read = match &self.now {
@@ -90,7 +90,7 @@ impl Files {
     }
 
     /// Gives the whole lines of what was read. Whether there were any.
-    fn lines(&mut self, read: &[u8], take: &mut impl FnMut(&Entry<'_>) -> bool) -> bool {
+    fn lines(&mut self, read: &[u8], take: &mut impl FnMut(&Entry<'_>)) -> bool {
         let Some(end) = read.iter().rposition(|byte| *byte == b'\n') else {
             if self.begun.len() + read.len() <= LONGEST {
                 self.begun.extend_from_slice(read);
@@ -100,29 +100,26 @@ impl Files {
         let (whole, rest) = read.split_at(end);
         let mut lines = whole.split(|byte| *byte == b'\n');
         let mut any = false;
-        let mut give = |line: &[u8]| match Entry::parse(line) {
-            Some(entry) => {
+        let mut give = |line: &[u8]| {
+            if let Some(entry) = Entry::parse(line) {
                 any = true;
-                take(&entry)
+                take(&entry);
             }
-            None => true,
         };
         let first = lines.next().unwrap_or_default();
-        let mut goes_on = if self.begun.is_empty() {
-            give(first)
+        if self.begun.is_empty() {
+            give(first);
         } else {
             self.begun.extend_from_slice(first);
-            give(&self.begun)
-        };
-        for line in lines {
-            goes_on = goes_on && give(line);
+            give(&self.begun);
         }
+        lines.for_each(give);
         self.begun.clear();
         self.begun.extend_from_slice(rest.get(1..).unwrap_or_default());
-        any || !goes_on
+        any
     }
 
-    fn turn_to(&mut self, next: LogFile, take: &mut impl FnMut(&Entry<'_>) -> bool) {
+    fn turn_to(&mut self, next: LogFile, take: &mut impl FnMut(&Entry<'_>)) {
         // A line that lacks its end only is one all the same.
         if let Some(entry) = Entry::parse(&self.begun) {
             take(&entry);

@@ -66,7 +66,6 @@ fn everything(tail: Option<usize>) -> Asked {
 fn drain(files: &mut Files, texts: &mut Vec<String>) {
     let mut take = |entry: &Entry<'_>| {
         texts.push(entry.text.clone().into_owned());
-        true
     };
     while !files.read(&mut take).expect("read") {}
 }
@@ -196,9 +195,28 @@ fn shown(asked: Asked) -> String {
         folder.append(&bytes);
     }
     let (mut files, mut out) = (Files::open(&folder.0, &asked).expect("opened"), Vec::new());
-    let mut render = Render::new(&asked);
-    while !files.read(&mut |entry| render.add(entry, &mut out)).expect("read") && !render.is_done() {}
+    let mut render = Render::new(&asked, String::new());
+    while !files.read(&mut |entry| render.add(entry, &mut out)).expect("read") {}
     String::from_utf8(out).expect("text")
+}
+
+/// After a step of an hour that was taken back, what is written in time comes behind what was not.
+#[test]
+fn a_clock_that_was_set_back_hides_nothing() {
+    let folder = Folder::new();
+    for (text, second) in [("one\n", 1), ("ahead\n", 3599), ("two\n", 2), ("three\n", 3)] {
+        folder.append(&line(text, false, second));
+    }
+    let base = 1_767_225_600_000_000_000;
+    let shown = |asked: Asked| {
+        let (mut files, mut out) = (Files::open(&folder.0, &asked).expect("opened"), Vec::new());
+        let mut render = Render::new(&asked, String::new());
+        while !files.read(&mut |entry| render.add(entry, &mut out)).expect("read") {}
+        String::from_utf8(out).expect("text")
+    };
+    let all = everything(None);
+    assert_eq!(shown(Asked { until: Some(base + 60_000_000_000), ..all }), "one\ntwo\nthree\n");
+    assert_eq!(shown(Asked { since: Some(base + 2_000_000_000), ..all }), "ahead\ntwo\nthree\n");
 }
 
 #[test]

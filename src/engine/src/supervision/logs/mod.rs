@@ -12,7 +12,7 @@ use futures_util::{Stream, stream};
 use tokio::sync::watch;
 
 use super::seat::Tally;
-use crate::containers::{Container, Status};
+use crate::containers::{self, Container, Status};
 use crate::{Engine, Failure, Result, clock};
 use files::Files;
 use render::Render;
@@ -31,7 +31,7 @@ pub struct Asked {
     pub follow: bool,
     /// Each line begins with its time.
     pub timestamps: bool,
-    /// Each line begins with what the log options say of it: nothing.
+    /// Each line begins with what the log options name of labels and variables.
     pub details: bool,
     /// Nothing older, in nanoseconds since 1970.
     pub since: Option<u64>,
@@ -99,10 +99,11 @@ pub fn logs(
     });
     let folder = engine.settings.logs.join(container.id.as_str());
     let asked = *asked;
+    let details = if asked.details { containers::log_details(container) } else { String::new() };
     let first = async move {
         let opened = tokio::task::spawn_blocking(move || Files::open(&folder, &asked)).await;
         let files = opened.map_err(std::io::Error::other)??;
-        Ok(Reading { files: Some(files), render: Render::new(&asked), news, until: asked.until })
+        Ok(Reading { files: Some(files), render: Render::new(&asked, details), news, until: asked.until })
     };
     Ok(stream::unfold(State::First(Box::pin(first)), |state| async move {
         let mut reading = match state {
@@ -136,7 +137,7 @@ impl Reading {
             if !piece.is_empty() {
                 return Ok(Some(piece));
             }
-            if (over && at_end) || self.render.is_done() {
+            if over && at_end {
                 return Ok(None);
             }
             if !at_end {

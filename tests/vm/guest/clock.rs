@@ -1,0 +1,140 @@
+//! A clock that jumps: an hour ahead, a day back, years ahead. What takes time takes its time, and nothing is lost.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use casemate_tests::wait_until;
+use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
+
+use crate::Case;
+use crate::host::Host;
+use crate::site::{
+    COUNTING, Follower, assert_counts, client, docker, inspect, run, succeeds, try_docker, up,
+};
+
+pub const CASES: &[Case] = &[
+    Case { name: "jumps_cost_nothing", place: |h| h.daemon, run: jumps_cost_nothing },
+    Case { name: "certificates_end_and_return", place: |h| h.daemon, run: certificates_end_and_return },
+];
+
+const HOUR: i64 = 3600;
+const DAY: i64 = 24 * HOUR;
+
+/// The clock, set right again in the end.
+struct Clock(i64);
+
+impl Clock {
+    fn jump(&mut self, seconds: i64) {
+        let now = clock_gettime(ClockId::Realtime);
+        let then = Timespec { tv_sec: now.tv_sec + seconds, ..now };
+        clock_settime(ClockId::Realtime, then).expect("set the clock");
+        self.0 += seconds;
+    }
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        self.jump(-self.0);
+    }
+}
+
+fn jumps_cost_nothing(_: &Host) {
+    up();
+    // Its back-off is some seconds by the time of the first jump.
+    run("again", &["--restart", "always"], "exit 1");
+    let health = ["--health-cmd", "true", "--health-interval", "2s", "--health-timeout", "20s"];
+    run("clock", &health, &format!("trap '' TERM; {COUNTING}"));
+    let follower = Follower::docker("follower", &["logs", "-f", "clock"]);
+    let mut clock = Clock(0);
+    for (seconds, up) in [(HOUR, "Up About an hour"), (-DAY, "Up Less than a second")] {
+        let restarts = restarts();
+        clock.jump(seconds);
+        let jumped = Instant::now();
+        goes_on(&follower);
+        let probed = inspect("clock", "{{len .State.Health.Log}} {{json .State.Health.Log}}");
+        wait_until("it is probed", || {
+            inspect("clock", "{{len .State.Health.Log}} {{json .State.Health.Log}}") != probed
+        });
+        let status = docker(&["ps", "--filter", "name=clock", "--format", "{{.Status}}"]);
+        assert!(status.starts_with(up) && status.ends_with("(healthy)"), "{status}");
+        let share = share("clock");
+        assert!((0.0..=250.0).contains(&share), "{share}");
+        // Each wait is longer than the one before, whatever the clock says of how long it ran.
+        let most = jumped.elapsed().as_secs() / 3 + 2;
+        assert!(
+            self::restarts() - restarts <= most,
+            "{} restarts, at most {most}",
+            self::restarts() - restarts
+        );
+    }
+    is_idle();
+    docker(&["rm", "-f", "again"]);
+    let last = follower.text().lines().last().expect("a line").to_owned();
+    let since = docker(&["logs", "--since", "1s", "clock"]);
+    assert!(since.lines().any(|line| line == last), "{last} is missing: {since}");
+    let begun = Instant::now();
+    docker(&["stop", "-t", "3", "clock"]);
+    assert!((3..30).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    assert_eq!(inspect("clock", "{{.State.Status}} {{.State.ExitCode}}"), "exited 137");
+    let all = docker(&["logs", "clock"]);
+    assert_counts(&all);
+    assert_eq!(follower.text().trim_end(), all);
+    docker(&["rm", "clock"]);
+}
+
+/// What a container uses, per cent of a processor. Docker's client gives up on statistics after two seconds, which are
+/// few in emulation.
+fn share(name: &str) -> f64 {
+    let output = client("casemate", &["top", "--once"]).output().expect("run casemate");
+    let table = succeeds("casemate top", &output);
+    let row = table.lines().find(|line| line.starts_with(name)).expect("its row");
+    let share = row.split_whitespace().find_map(|word| word.strip_suffix('%')).expect("its share");
+    share.parse().expect("a number")
+}
+
+fn restarts() -> u64 {
+    inspect("again", "{{.RestartCount}}").parse().expect("a number")
+}
+
+/// What is written is seen at once.
+fn goes_on(follower: &Follower) {
+    let lines = || follower.text().lines().count();
+    let before = lines();
+    wait_until("the log goes on", || lines() > before + 3);
+}
+
+/// None of the programs is busy with waiting.
+fn is_idle() {
+    let used = || -> u64 {
+        let pids = fs::read_dir("/proc").expect("read /proc").flatten().map(|entry| entry.path());
+        let stats = pids.filter_map(|dir| fs::read_to_string(dir.join("stat")).ok());
+        let ours = stats.filter(|stat| stat.contains("(casemate"));
+        // User's and system's time, in hundredths of a second (proc_pid_stat(5)).
+        let times = ours.map(|stat| {
+            let rest = stat.rsplit_once(')').map(|(_, rest)| rest.to_owned()).unwrap_or_default();
+            rest.split_whitespace()
+                .skip(11)
+                .take(2)
+                .filter_map(|ticks| ticks.parse::<u64>().ok())
+                .sum::<u64>()
+        });
+        times.sum()
+    };
+    let before = used();
+    std::thread::sleep(Duration::from_secs(3));
+    let spent = used().saturating_sub(before);
+    assert!(spent < 200, "{spent} hundredths of a second in three seconds");
+}
+
+fn certificates_end_and_return(_: &Host) {
+    up();
+    let mut events = Follower::docker("events", &["events"]);
+    let mut clock = Clock(0);
+    clock.jump(2000 * DAY);
+    let refused = try_docker(&["version"]);
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && words.contains("expired"), "{words}");
+    wait_until("connections of certificates that have ended are closed", || events.is_over());
+    drop(clock);
+    succeeds("docker version", &try_docker(&["version"]));
+}
