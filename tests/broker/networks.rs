@@ -114,7 +114,7 @@ fn a_container_is_connected_from_its_birth_to_its_end() {
     assert!(TcpListener::bind("0.0.0.0:8080").is_err());
     wait_until("it still works", || greeting(8080).is_some());
 
-    rig.ask(Ask::Signal { id: one.clone(), signal: 9, all: true }).0.expect("killed");
+    rig.ask(Ask::Signal { id: one.clone(), exec: None, signal: 9, all: true }).0.expect("killed");
     wait_until("it has ended", || rig.ask(Ask::Release { id: one.clone() }).0.is_ok());
     assert!(TcpListener::bind("0.0.0.0:8080").is_ok());
     assert!(!said("ip -br link").contains("cmv") && !said("nft list ruleset").contains("10.50.0.2"));
@@ -149,7 +149,7 @@ fn a_running_container_is_connected_and_disconnected() {
         rig.ask(ask(disconnect.clone())).0.expect("disconnected, and as good when it was");
     }
     assert!(greeting(8080).is_none() && TcpListener::bind("127.0.0.1:8080").is_ok());
-    rig.ask(Ask::Signal { id: one.clone(), signal: 9, all: true }).0.expect("killed");
+    rig.ask(Ask::Signal { id: one.clone(), exec: None, signal: 9, all: true }).0.expect("killed");
     wait_until("it has ended", || rig.ask(Ask::Release { id: one.clone() }).0.is_ok());
     rig.end();
     assert!(!said("ip -br link").contains("cmb") && !said("nft list ruleset").contains("casemate"));
@@ -249,7 +249,7 @@ fn nothing_of_anybody_elses_can_be_asked_for() {
     start(&mut rig, &one, &["sleep", "1000"], endpoint('e', 'a', 2, json!([]))).expect("started");
     let refused = start(&mut rig, &two, &["true"], endpoint('f', 'a', 2, json!([]))).expect_err("refused");
     assert_eq!(refused.kind, RefusalKind::Conflict, "{}", refused.message);
-    rig.ask(Ask::Signal { id: one.clone(), signal: 9, all: true }).0.expect("killed");
+    rig.ask(Ask::Signal { id: one.clone(), exec: None, signal: 9, all: true }).0.expect("killed");
     wait_until("it has ended", || rig.ask(Ask::Release { id: one.clone() }).0.is_ok());
     rig.end();
 }
