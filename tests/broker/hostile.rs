@@ -422,9 +422,10 @@ fn a_flood_of_work_is_bounded() {
     let mut rig = Rig::greeted();
     let mut ends = Vec::new();
     let mut numbers = Vec::new();
-    // Archives that never come: each holds a helper.
+    // Archives that never come: each holds a helper. One of nothing at all would be whole when it ends.
     for number in 0..300 {
         let (data, hold) = pipes();
+        File::from(hold.try_clone().expect("a copy")).write_all(b"x").expect("a byte");
         let (answers, theirs) = pipes();
         let staging: HexId = format!("{number:064x}").parse().expect("an id");
         numbers.push(rig.send(Ask::Unpack { staging }, &[data.as_fd(), theirs.as_fd()]));
@@ -436,10 +437,6 @@ fn a_flood_of_work_is_bounded() {
     }
     // It still hears what is said; there is only no room for more work.
     assert_eq!(kind(rig.ask(Ask::List).0), Some(RefusalKind::Failed));
-    for (hold, _) in &mut ends {
-        // An archive of nothing at all would be whole.
-        File::from(hold.try_clone().expect("a copy")).write_all(b"x").expect("a byte");
-    }
     drop(ends);
     for number in numbers {
         rig.reply(number).0.expect_err("an archive without an end");
