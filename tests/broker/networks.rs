@@ -189,7 +189,27 @@ fn nothing_of_anybody_elses_can_be_asked_for() {
     rig.ask(make(&one)).0.expect("made");
     make_network(&mut rig, network('a', "t", 50)).expect("made");
     make_network(&mut rig, network('b', "other", 51)).expect("made");
-    // Networks.
+    refuse_networks(&mut rig);
+    refuse_endpoints(&mut rig, &one);
+    // The host's network stays as it is.
+    let change = |start: &mut Value| {
+        start["container"]["endpoints"] = json!([endpoint('e', 'a', 2, json!([]))]);
+        start["container"]["namespaces"]["network"] = json!("host");
+    };
+    let refused = rig.ask(start_of(&one, &["true"], change)).0.expect_err("refused");
+    assert_eq!(refused.kind, RefusalKind::Invalid, "{}", refused.message);
+    // A second container has neither the address nor the MAC of the first.
+    let two = id('2');
+    rig.ask(make(&two)).0.expect("made");
+    start(&mut rig, &one, &["sleep", "1000"], endpoint('e', 'a', 2, json!([]))).expect("started");
+    let refused = start(&mut rig, &two, &["true"], endpoint('f', 'a', 2, json!([]))).expect_err("refused");
+    assert_eq!(refused.kind, RefusalKind::Conflict, "{}", refused.message);
+    rig.ask(Ask::Signal { id: one.clone(), exec: None, signal: 9, all: true }).0.expect("killed");
+    wait_until("it has ended", || rig.ask(Ask::Release { id: one.clone() }).0.is_ok());
+    rig.end();
+}
+
+fn refuse_networks(rig: &mut Rig) {
     for (what, changed, kind) in [
         ("another's id", json!({ "tenant": "t", "id": id('b') }), RefusalKind::Conflict),
         (
@@ -213,10 +233,12 @@ fn nothing_of_anybody_elses_can_be_asked_for() {
         let mut asked = network('c', "t", 60);
         let fields = changed.as_object().expect("fields");
         asked.as_object_mut().expect("fields").extend(fields.clone());
-        let refused = make_network(&mut rig, asked).expect_err(what);
+        let refused = make_network(rig, asked).expect_err(what);
         assert_eq!(refused.kind, kind, "{what}: {}", refused.message);
     }
-    // Endpoints.
+}
+
+fn refuse_endpoints(rig: &mut Rig, one: &HexId) {
     for (what, changed, kind) in [
         ("another tenant's network", json!({ "network": id('b') }), RefusalKind::NotFound),
         ("no network", json!({ "network": id('d') }), RefusalKind::NotFound),
@@ -233,23 +255,7 @@ fn nothing_of_anybody_elses_can_be_asked_for() {
         let mut asked = endpoint('e', 'a', 2, json!([]));
         let fields = changed.as_object().expect("fields");
         asked.as_object_mut().expect("fields").extend(fields.clone());
-        let refused = start(&mut rig, &one, &["true"], asked).expect_err(what);
+        let refused = start(rig, one, &["true"], asked).expect_err(what);
         assert_eq!(refused.kind, kind, "{what}: {}", refused.message);
     }
-    // The host's network stays as it is.
-    let change = |start: &mut Value| {
-        start["container"]["endpoints"] = json!([endpoint('e', 'a', 2, json!([]))]);
-        start["container"]["namespaces"]["network"] = json!("host");
-    };
-    let refused = rig.ask(start_of(&one, &["true"], change)).0.expect_err("refused");
-    assert_eq!(refused.kind, RefusalKind::Invalid, "{}", refused.message);
-    // A second container has neither the address nor the MAC of the first.
-    let two = id('2');
-    rig.ask(make(&two)).0.expect("made");
-    start(&mut rig, &one, &["sleep", "1000"], endpoint('e', 'a', 2, json!([]))).expect("started");
-    let refused = start(&mut rig, &two, &["true"], endpoint('f', 'a', 2, json!([]))).expect_err("refused");
-    assert_eq!(refused.kind, RefusalKind::Conflict, "{}", refused.message);
-    rig.ask(Ask::Signal { id: one.clone(), exec: None, signal: 9, all: true }).0.expect("killed");
-    wait_until("it has ended", || rig.ask(Ask::Release { id: one.clone() }).0.is_ok());
-    rig.end();
 }

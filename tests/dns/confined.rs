@@ -33,9 +33,10 @@ impl Confined {
             binds: vec![("/usr/sbin/casemate-dns".to_owned(), program("casemate-dns"), false)],
             ..Program::default()
         };
-        let config = own.config(&confined.dir.join("root")).to_string();
+        let mut store = StoreDocument::new(Vec::new());
+        let config = own.config(&confined.dir.join("root"), &mut store).to_string();
         fs::write(confined.dir.join("bundle/config.json"), config).expect("write config.json");
-        let store = serde_json::to_vec(&StoreDocument::new(Vec::new())).expect("JSON");
+        let store = serde_json::to_vec(&store).expect("JSON");
         fs::write(confined.dir.join("store.json"), store).expect("write store.json");
         confined
     }
