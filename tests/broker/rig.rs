@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use casemate_spec::wire::{
     Answer, Ask, Exited, Frame, HexId, IN_MEMFD, INLINE, PACKET, Refusal, Reply, Request, STORE_IDS, VERSION,
 };
-use casemate_tests::{Value, json, make_rootfs};
+use casemate_tests::{Value, json, make_rootfs, sweep};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
@@ -199,9 +199,12 @@ impl Drop for Rig {
                 .ok();
         }
         let run = Path::new("/run/casemate").join(&instance);
-        fs::remove_dir_all(run).ok();
+        fs::remove_dir_all(&run).ok();
         if std::thread::panicking() {
-            eprintln!("left for you: {}", self.dir.display());
+            // Helpers that were still at work have kept the broker from removing their control groups.
+            let group = format!("casemate-{instance}");
+            sweep(&group, &run);
+            sweep(&group, &self.dir);
         } else {
             fs::remove_dir_all(&self.dir).expect("remove the test's folder");
         }
