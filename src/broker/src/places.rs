@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use casemate_spec::wire::{DAEMON, HexId, SHIM, STORE_IDS};
-use casemate_spec::{Error, Result};
+use casemate_spec::{Error, Result, user_namespace};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use sha2::{Digest, Sha256};
 
@@ -181,8 +181,7 @@ impl Places {
 
 /// Whether we are root of a user namespace only, whose map is not that of the first one (user_namespaces(7)).
 fn is_rootless() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map");
-    map.is_ok_and(|map| !map.split_ascii_whitespace().eq(["0", "0", "4294967295"]))
+    std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !user_namespace::is_first(&map))
 }
 
 /// A directory that the operator named, and everything above it, made when missing. Its path is made canonical, so that

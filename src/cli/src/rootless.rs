@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use casemate_spec::wire::{STORE_COUNT, STORE_IDS};
-use casemate_spec::{Error, Result};
+use casemate_spec::{Error, Result, user_namespace};
 use nix::sched::{CloneFlags, unshare};
 
 /// Whether we are root of the host, who needs none of this.
@@ -138,8 +138,7 @@ fn user_name(uid: &str) -> Option<String> {
 
 /// The first user namespace maps every id to itself (user_namespaces(7)).
 fn in_user_namespace() -> bool {
-    std::fs::read_to_string("/proc/self/uid_map")
-        .is_ok_and(|map| !map.split_ascii_whitespace().eq(["0", "0", "4294967295"]))
+    std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !user_namespace::is_first(&map))
 }
 
 #[cfg(test)]

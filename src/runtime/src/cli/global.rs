@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use casemate_spec::{Error, Result};
+use casemate_spec::{Error, Result, user_namespace};
 use clap::{Args, ValueEnum};
 
 /// What holds for every subcommand.
@@ -105,8 +105,7 @@ fn is_personal() -> bool {
 
 /// Whether this process' user namespace is not the initial one, which maps every id to itself (user_namespaces(7)).
 pub fn in_user_namespace() -> bool {
-    std::fs::read_to_string("/proc/self/uid_map")
-        .is_ok_and(|map| !map.split_ascii_whitespace().eq(["0", "0", "4294967295"]))
+    std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !user_namespace::is_first(&map))
 }
 
 /// `--log-format`.
