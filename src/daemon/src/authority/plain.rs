@@ -24,7 +24,16 @@ const SHAPES: [Shape; 5] = [
     Shape {
         kind: "Container",
         texts: &["name", "image", "imageId", "policy", "network"],
-        sets: &["origins", "registries", "binds", "volumes", "hostNamespaces", "capabilities", "devices"],
+        sets: &[
+            "origins",
+            "registries",
+            "binds",
+            "volumes",
+            "networks",
+            "hostNamespaces",
+            "capabilities",
+            "devices",
+        ],
         numbers: &["ports"],
         truths: &["privileged", "unconfined"],
         labels: true,
