@@ -14,6 +14,8 @@ use crate::workspace;
 pub const BENCH: &[&str] = &["gcc", "libc6-dev", "busybox-static", "runc", "crun"];
 /// Debian's packages for `bench --engines`.
 pub const ENGINES: &[&str] = &["busybox-static", "docker.io"];
+/// Debian's packages for `bench --networks`.
+pub const NETWORKS: &[&str] = &["busybox-static", "curl", "docker.io", "iproute2", "iptables", "util-linux"];
 /// Debian's packages for `demo`.
 pub const DEMO: &[&str] = &["busybox-static"];
 /// Debian's packages for `test --quick`.
@@ -27,6 +29,7 @@ pub const TEST: &[&str] = &[
     "strace",
     "libseccomp-dev",
     "uidmap",
+    "slirp4netns",
     "iproute2",
     "util-linux",
 ];

@@ -43,6 +43,9 @@ pub struct Args {
     /// Measure casemated beside dockerd instead, by the docker client
     #[arg(long)]
     engines: bool,
+    /// Measure their networks instead
+    #[arg(long, conflicts_with = "engines")]
+    networks: bool,
     /// Put the table into docs/performance.md
     #[arg(long)]
     write: bool,
@@ -55,6 +58,9 @@ pub fn run(args: &Args) -> Outcome {
     }
     if args.engines {
         return engines::run(args.rounds, !args.no_build, args.write);
+    }
+    if args.networks {
+        return engines::networks::run(args.rounds, !args.no_build, args.write);
     }
     setup::packages(setup::BENCH)?;
     let youki = setup::youki(args.with_youki)?;

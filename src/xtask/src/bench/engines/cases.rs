@@ -19,7 +19,7 @@ const MANY: usize = 50;
 /// Bytes of the large image's one file, and of what a container writes.
 const LARGE: usize = 200_000_000;
 const OUTPUT: usize = 100_000_000;
-const SMALL: &str = "bench-small";
+pub const SMALL: &str = "bench-small";
 const BIG: &str = "bench-large";
 
 /// A case.
@@ -169,22 +169,33 @@ pub struct Images {
     large: PathBuf,
 }
 
+/// Busybox alone, in a folder of this name and as an archive beside it.
+pub fn busybox(root: &Path) -> Outcome<PathBuf> {
+    for folder in ["bin", "etc", "proc", "sys", "dev", "tmp"] {
+        fs::create_dir_all(root.join(folder)).doing(folder)?;
+    }
+    fs::copy("/bin/busybox", root.join("bin/busybox")).doing("/bin/busybox")?;
+    for applet in ["sh", "true", "sleep", "yes", "head", "cat"] {
+        let link = root.join("bin").join(applet);
+        if !link.exists() {
+            std::os::unix::fs::symlink("busybox", &link).doing(link.display())?;
+        }
+    }
+    let small = root.with_extension("tar");
+    tar(root, &small)?;
+    Ok(small)
+}
+
+/// Gives an engine that archive for an image.
+pub fn import(engine: &Engine, small: &Path) -> Outcome {
+    engine.time(&["import", &small.display().to_string(), SMALL]).map(drop)
+}
+
 impl Images {
     /// Busybox alone, and busybox with a file that does not compress.
     pub fn make(stage: &Path) -> Outcome<Self> {
         let root = stage.join("rootfs");
-        for folder in ["bin", "etc", "proc", "sys", "dev", "tmp"] {
-            fs::create_dir_all(root.join(folder)).doing(folder)?;
-        }
-        fs::copy("/bin/busybox", root.join("bin/busybox")).doing("/bin/busybox")?;
-        for applet in ["sh", "true", "sleep", "yes", "head", "cat"] {
-            let link = root.join("bin").join(applet);
-            if !link.exists() {
-                std::os::unix::fs::symlink("busybox", &link).doing(link.display())?;
-            }
-        }
-        let small = stage.join("small.tar");
-        tar(&root, &small)?;
+        let small = busybox(&root)?;
         let noise = stage.join("noise");
         let mut random = File::open("/dev/urandom").doing("/dev/urandom")?.take(LARGE as u64);
         std::io::copy(&mut random, &mut File::create(&noise).doing(noise.display())?).doing("noise")?;
@@ -197,7 +208,7 @@ impl Images {
 
     /// Gives an engine the small one.
     pub fn import(&self, engine: &Engine) -> Outcome {
-        engine.time(&["import", &self.small.display().to_string(), SMALL]).map(drop)
+        import(engine, &self.small)
     }
 }
 

@@ -42,8 +42,8 @@ impl Engine {
         Ok(Self { name: OURS, environment, how: How::Casemate { program, data } })
     }
 
-    /// dockerd, without networks, which are not measured here.
-    pub fn dockerd(stage: &Path) -> Outcome<Self> {
+    /// dockerd, with the networks that it makes of itself, or without: they stay behind on the host that it was on.
+    pub fn dockerd(stage: &Path, networks: bool) -> Outcome<Self> {
         let home = stage.join("dockerd");
         fs::create_dir_all(&home).doing(home.display())?;
         let socket = home.join("docker.sock");
@@ -53,7 +53,10 @@ impl Engine {
         for (flag, name) in [("data-root", "data"), ("exec-root", "exec"), ("pidfile", "pid")] {
             dockerd.arg(format!("--{flag}={}", home.join(name).display()));
         }
-        dockerd.args(["--bridge=none", "--iptables=false", &format!("--cgroup-parent=/{GROUP}")]);
+        dockerd.arg(format!("--cgroup-parent=/{GROUP}"));
+        if !networks {
+            dockerd.args(["--bridge=none", "--iptables=false"]);
+        }
         let errors = log.try_clone().doing("log of dockerd")?;
         let daemon = dockerd.stdin(Stdio::null()).stdout(log).stderr(errors).spawn().doing("dockerd")?;
         let environment = vec![("DOCKER_HOST".to_owned(), format!("unix://{}", socket.display()))];
@@ -75,6 +78,24 @@ impl Engine {
         docker.envs(self.environment.iter().map(|(name, value)| (name, value)));
         docker.stdin(Stdio::null());
         docker
+    }
+
+    /// How `curl` asks it: options, and where the API begins.
+    pub fn curl(&self) -> (Vec<String>, String) {
+        let of = |name: &str| {
+            let found = self.environment.iter().find(|(known, _)| known == name);
+            found.map(|(_, value)| value.as_str()).unwrap_or_default()
+        };
+        let host = of("DOCKER_HOST");
+        if let Some(socket) = host.strip_prefix("unix://") {
+            return (vec!["--unix-socket".to_owned(), socket.to_owned()], "http://docker/v1.41".to_owned());
+        }
+        let certificates = Path::new(of("DOCKER_CERT_PATH"));
+        let options = [("--cacert", "ca.pem"), ("--cert", "cert.pem"), ("--key", "key.pem")];
+        let options = options
+            .iter()
+            .flat_map(|(option, name)| [(*option).to_owned(), certificates.join(name).display().to_string()]);
+        (options.collect(), host.replacen("tcp", "https", 1) + "/v1.41")
     }
 
     /// Milliseconds until a command has ended well.

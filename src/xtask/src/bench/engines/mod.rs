@@ -5,18 +5,17 @@
 mod cases;
 mod engine;
 mod memory;
+pub mod networks;
+mod table;
 
 use std::collections::BTreeMap;
 use std::fs;
 
-use crate::bench::sample::median;
-use crate::failure::{Doing as _, Failure, Outcome};
+use crate::failure::{Doing as _, Outcome};
 use crate::{setup, workspace};
 use cases::Case;
 use engine::Engine;
-
-const BEGIN: &str = "<!-- engines: begin -->";
-const END: &str = "<!-- engines: end -->";
+use table::Row;
 
 /// Values by case and engine.
 type Values = BTreeMap<(Case, &'static str), Vec<f64>>;
@@ -28,7 +27,7 @@ pub fn run(rounds: usize, build: bool, write: bool) -> Outcome {
     let stage = workspace::scratch("bench-engines")?;
     let images = cases::Images::make(&stage)?;
     let ours = Engine::casemate(&stage, &programs)?;
-    let peer = Engine::dockerd(&stage)?;
+    let peer = Engine::dockerd(&stage, false)?;
     let engines = [ours, peer];
     let measured = measure(&engines, &images, rounds);
     let [ours, peer] = engines;
@@ -36,9 +35,14 @@ pub fn run(rounds: usize, build: bool, write: bool) -> Outcome {
     fs::remove_dir_all(&stage).doing(stage.display())?;
     let values = measured?;
     stopped?;
-    let table = table(&values, rounds);
-    print!("{table}");
-    if write { put(&table) } else { Ok(()) }
+    let rows = Case::ALL.map(|case| Row {
+        name: case.name(),
+        unit: case.unit(),
+        wanted: case.wanted(),
+        values: [engine::OURS, engine::PEER]
+            .map(|name| values.get(&(case, name)).cloned().unwrap_or_default()),
+    });
+    table::show("engines", &rows, &format!("Medians of at most {rounds} rounds"), write)
 }
 
 fn measure(engines: &[Engine; 2], images: &cases::Images, rounds: usize) -> Outcome<Values> {
@@ -65,37 +69,4 @@ fn measure(engines: &[Engine; 2], images: &cases::Images, rounds: usize) -> Outc
         values.insert((Case::List, engine.name), listed?);
     }
     Ok(values)
-}
-
-fn table(values: &Values, rounds: usize) -> String {
-    let mut text =
-        "| case | casemated | dockerd | casemated/dockerd | wanted |\n|---|---|---|---|---|\n".to_owned();
-    for case in Case::ALL {
-        let of = |name| values.get(&(case, name)).and_then(|values| median(values));
-        let (Some(ours), Some(peer)) = (of(engine::OURS), of(engine::PEER)) else { continue };
-        let row = format!(
-            "| {}, {} | {ours:.1} | {peer:.1} | {:.2} | {} |\n",
-            case.name(),
-            case.unit(),
-            ours / peer,
-            case.wanted()
-        );
-        text.push_str(&row);
-    }
-    let kernel = rustix::system::uname();
-    text + &format!(
-        "\nMedians of at most {rounds} rounds on Linux {}; docker client {}, dockerd {}.\n",
-        kernel.release().to_string_lossy(),
-        engine::version(&["docker", "--version"]),
-        engine::version(&["dockerd", "--version"]),
-    )
-}
-
-fn put(table: &str) -> Outcome {
-    let file = workspace::root().join("docs/performance.md");
-    let page = fs::read_to_string(&file).doing(file.display())?;
-    let missing = |mark| Failure::new(file.display(), format!("no line {mark}"));
-    let (before, rest) = page.split_once(BEGIN).ok_or_else(|| missing(BEGIN))?;
-    let (_, after) = rest.split_once(END).ok_or_else(|| missing(END))?;
-    fs::write(&file, format!("{before}{BEGIN}\n{table}{END}{after}")).doing(file.display())
 }
