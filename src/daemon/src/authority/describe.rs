@@ -9,6 +9,7 @@ use casemate_engine::{Caller, Engine, Failure, Result};
 use casemate_spec::wire::HexId;
 use serde::Deserialize;
 
+use super::plain::CONTAINER;
 use super::subject::Object;
 use crate::call::{Body, Call};
 use crate::routes::Subject;
@@ -47,7 +48,7 @@ fn one(call: &Call, subject: Subject) -> Result<Object> {
         Subject::Container => container(engine, caller, call.captured("id")),
         Subject::Exec => match exec(engine, caller, call.captured("id")) {
             Some(id) => container(engine, caller, id.as_str()),
-            None => no_container(caller, call.captured("id")),
+            None => CONTAINER.plain(call.captured("id"), &caller.tenant),
         },
         Subject::NewContainer => {
             let body: NewContainer = parse(call)?;
@@ -94,31 +95,14 @@ fn exec(engine: &Engine, caller: &Caller, exec: &str) -> Option<HexId> {
 }
 
 fn container(engine: &Engine, caller: &Caller, name: &str) -> Object {
-    let Ok(found) = engine.containers.find(caller, name) else { return no_container(caller, name) };
+    let Ok(found) = engine.containers.find(caller, name) else {
+        return CONTAINER.plain(name, &caller.tenant);
+    };
     let object = Object::of("Container", found.id.as_str(), &caller.tenant).text("name", found.name());
     let networks = engine.networks.of_container(&found.id).into_iter().map(|one| one.name).collect();
     let object = asked(engine, caller, object, (&found.config, &found.host_config()), networks);
     let object = with_image_id(engine, caller, object, &found.image, &found.config.image);
     object.texts("binds", binds_of(&found)).texts("volumes", volumes_of(&found))
-}
-
-/// One that is not there: nothing is known of it.
-fn no_container(caller: &Caller, name: &str) -> Object {
-    let object = Object::of("Container", name, &caller.tenant).text("name", name);
-    let object =
-        ["image", "imageId", "policy", "network"].into_iter().fold(object, |all, name| all.text(name, ""));
-    let sets = [
-        "origins",
-        "registries",
-        "binds",
-        "volumes",
-        "networks",
-        "hostNamespaces",
-        "capabilities",
-        "devices",
-    ];
-    let object = sets.into_iter().fold(object, |all, name| all.texts(name, []));
-    object.numbers("ports", []).truth("privileged", false).truth("unconfined", false)
 }
 
 /// What is asked of a container.

@@ -18,26 +18,29 @@ pub struct Shape {
     labels: bool,
 }
 
+/// A container.
+pub const CONTAINER: Shape = Shape {
+    kind: "Container",
+    texts: &["name", "image", "imageId", "policy", "network"],
+    sets: &[
+        "origins",
+        "registries",
+        "binds",
+        "volumes",
+        "networks",
+        "hostNamespaces",
+        "capabilities",
+        "devices",
+    ],
+    numbers: &["ports"],
+    truths: &["privileged", "unconfined"],
+    labels: true,
+};
+
 /// All kinds.
 const SHAPES: [Shape; 5] = [
     Shape { kind: "Tenant", texts: &[], sets: &[], numbers: &[], truths: &[], labels: false },
-    Shape {
-        kind: "Container",
-        texts: &["name", "image", "imageId", "policy", "network"],
-        sets: &[
-            "origins",
-            "registries",
-            "binds",
-            "volumes",
-            "networks",
-            "hostNamespaces",
-            "capabilities",
-            "devices",
-        ],
-        numbers: &["ports"],
-        truths: &["privileged", "unconfined"],
-        labels: true,
-    },
+    CONTAINER,
     Shape {
         kind: "Image",
         texts: &["name", "id", "registry", "repository"],

@@ -1,3 +1,4 @@
+use super::plain::CONTAINER;
 use super::*;
 use crate::routes;
 
@@ -16,21 +17,7 @@ fn built_in() -> Authority {
 /// A container to be made, of whom it is harmless to say more.
 fn container(tenant: &str) -> Object {
     let tenant: Tenant = tenant.parse().expect("a tenant");
-    let object = Object::of("Container", "web", &tenant);
-    let texts = ["name", "image", "imageId", "policy", "network"];
-    let object = texts.into_iter().fold(object, |all, name| all.text(name, ""));
-    let sets = [
-        "origins",
-        "registries",
-        "binds",
-        "volumes",
-        "networks",
-        "hostNamespaces",
-        "capabilities",
-        "devices",
-    ];
-    let object = sets.into_iter().fold(object, |all, name| all.texts(name, []));
-    object.numbers("ports", []).truth("privileged", false).truth("unconfined", false)
+    CONTAINER.plain("web", &tenant)
 }
 
 #[test]
