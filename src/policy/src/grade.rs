@@ -4,7 +4,7 @@ use casemate_spec::mount::attr;
 use oci_spec::runtime::{Capability, Linux, LinuxNamespaceType, LinuxResources};
 
 use crate::confinement::UserNamespace;
-use crate::judge::{is_bind, options};
+use crate::judge::{is_bind, is_usual, options};
 use crate::protections::ALL;
 use crate::{Admitted, Protection};
 
@@ -100,8 +100,14 @@ fn missing(admitted: &Admitted) -> [u8; ALL.len()] {
         unless(pids),
         unless(cpu.is_some_and(|quota| quota > 0)),
         unless(core.is_some_and(|limits| !limits.is_empty())),
-        linux.and_then(|linux| linux.sysctl().as_ref()).map_or(0, |map| if map.is_empty() { 0 } else { 2 }),
+        sysctls(linux),
     ]
+}
+
+/// What every engine sets exposes nothing.
+fn sysctls(linux: Option<&Linux>) -> u8 {
+    let mut set = linux.and_then(|linux| linux.sysctl().as_ref()).into_iter().flatten();
+    if set.any(|(key, _)| !is_usual(key)) { 2 } else { 0 }
 }
 
 fn unless(there: bool) -> u8 {

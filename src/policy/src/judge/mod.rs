@@ -26,6 +26,7 @@ use crate::{Change, Confinement, HostFacts};
 pub(crate) use mounts::{is_bind, options};
 pub(crate) use paths::plain;
 pub use sources::host_paths;
+pub(crate) use sysctl::is_usual;
 pub(crate) use user_namespace::{IDS, takes_range};
 
 /// A configuration while it is judged.

@@ -11,6 +11,14 @@ const RULE: &str = "sysctl";
 
 /// Groups that may make ICMP sockets; the kernel takes ids of the namespace alone.
 const PING: &str = "net/ipv4/ping_group_range";
+/// From which port on anybody may bind.
+const LOW_PORTS: &str = "net/ipv4/ip_unprivileged_port_start";
+
+/// Whether a parameter is one that engines set for every container of theirs: what is for convenience, and changes nothing
+/// but what the container may do in its own network.
+pub(crate) fn is_usual(key: &str) -> bool {
+    sysctl_path(key).is_some_and(|path| [PING, LOW_PORTS].contains(&path.as_str()))
+}
 
 pub(super) fn apply(case: &mut Case<'_>) {
     low_ports(case);
@@ -22,6 +30,10 @@ pub(super) fn apply(case: &mut Case<'_>) {
         let Some(path) = sysctl_path(&key) else { continue };
         let field = format!("linux.sysctl[{}]", quoted(&key));
         if !case.rules.sysctl.admits(|known| known.hold(&path)) {
+            if is_usual(&key) {
+                leave_out(case, &key, &field);
+                continue;
+            }
             let remedy = adding("sysctl.allow", &[Parameters { path: path.clone(), open: false }]);
             case.deny(RULE, &field, key.as_str(), "a parameter that sysctl.allow lists", remedy);
         }
@@ -31,8 +43,13 @@ pub(super) fn apply(case: &mut Case<'_>) {
     }
 }
 
-/// From which port on anybody may bind; the capability below is for those before it.
-const LOW_PORTS: &str = "net/ipv4/ip_unprivileged_port_start";
+/// Nobody asked for it: under a policy that does not list it, it stays what the kernel makes it.
+fn leave_out(case: &mut Case<'_>, key: &str, field: &str) {
+    let Some(sysctl) = case.linux_mut().sysctl_mut().as_mut() else { return };
+    if let Some(asked) = sysctl.remove(key) {
+        case.change(RULE, field, asked, "the kernel's own");
+    }
+}
 
 /// A network made by an engine beforehand belongs to the host's ids, and a capability over the container's own does
 /// not count there. Who keeps the capability keeps the ports: Docker and containerd set the same for every container.

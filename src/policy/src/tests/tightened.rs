@@ -237,6 +237,24 @@ fn groups_that_may_ping_are_groups_there_are() {
     assert_eq!(narrowed("nonsense"), "nonsense");
 }
 
+/// What engines set for every container is no reason to refuse each of them, and exposes nothing.
+#[test]
+fn usual_parameters_are_left_out_where_they_are_not_listed() {
+    let of = |policy: &Policy| {
+        let config = config(&docker());
+        let admitted = judge(config, policy, &host()).expect("admitted");
+        let row = crate::grade(&admitted).rows.pop().expect("a row");
+        (admitted.config().spec.linux().as_ref().and_then(|linux| linux.sysctl().clone()), row.missing)
+    };
+    let (set, missing) = of(&policy("hardened"));
+    assert_eq!((set.map(|set| set.len()), missing), (Some(2), 0));
+    let (set, missing) = of(&written("sysctl.allow = []"));
+    assert_eq!((set.map(|set| set.len()), missing), (Some(0), 0));
+    let more = docker_with(|c| c["linux"]["sysctl"]["net.core.somaxconn"] = json!("1024"));
+    let denied = judge(more, &written("sysctl.allow = []"), &host()).unwrap_err();
+    assert_eq!(rules_of(&denied), ["sysctl"]);
+}
+
 #[test]
 fn ids_that_are_there_already_are_kept() {
     let text = engines::text("podman-userns");
