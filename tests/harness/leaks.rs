@@ -8,6 +8,7 @@ use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cgroups::Hierarchy;
+use crate::networks::{networks, sweep_networks};
 
 const ID_POOL: &str = "/run/casemate/@ids";
 
@@ -26,6 +27,12 @@ pub enum Leak {
     State(PathBuf),
     /// A range of host ids that a container of the test still has.
     Ids(String),
+    /// A network interface of the host.
+    Interface(String),
+    /// A table of nftables.
+    Table(String),
+    /// A network namespace with a name.
+    NetworkNamespace(String),
 }
 
 /// Everything left that carries the id or the directory.
@@ -75,6 +82,7 @@ pub fn sweep(id: &str, dir: &Path) {
     for range in ids(dir) {
         fs::remove_file(Path::new(ID_POOL).join(range)).ok();
     }
+    sweep_networks(id);
     // A mount that could not be detached would let the removal walk into it.
     if mounts(id, dir).is_empty() {
         fs::remove_dir_all(dir).ok();
@@ -89,6 +97,7 @@ fn look(id: &str, dir: &Path, state: &Path) -> Vec<Leak> {
     let entries = fs::read_dir(state).into_iter().flatten().flatten();
     leaks.extend(entries.map(|entry| Leak::State(entry.path())));
     leaks.extend(ids(state).into_iter().map(Leak::Ids));
+    leaks.extend(networks(id));
     leaks
 }
 

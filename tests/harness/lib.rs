@@ -19,6 +19,7 @@ pub mod engine_docker;
 mod engine_runtime;
 mod invocation;
 mod leaks;
+mod networks;
 mod probe;
 mod rootfs;
 mod runtime;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::command;
 use crate::failure::{Doing as _, Outcome};
 
-/// Mounts, control groups, network devices, firewall rules and state folders, one line each.
+/// Mounts, control groups, network devices and namespaces, firewall rules and state folders, one line each.
 pub struct Traces {
     lines: BTreeSet<String>,
 }
@@ -31,6 +31,7 @@ impl Traces {
             let entries = fs::read_dir(folder).into_iter().flatten().flatten();
             lines.extend(entries.map(|entry| entry.path().display().to_string()));
         }
+        lines.extend(network_namespaces());
         lines.extend(id_ranges(Path::new("/run/casemate/@ids")));
         lines.remove("/run/casemate/@ids");
         for (program, args) in
@@ -65,6 +66,13 @@ fn id_ranges(pool: &Path) -> Vec<String> {
     owners.map(|(owner, first)| format!("ids {} of {}", first.display(), owner.display())).collect()
 }
 
+/// Those that a process is in; others have a name in /run/netns, or are mounted somewhere.
+fn network_namespaces() -> Vec<String> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let found = entries.filter_map(|entry| fs::read_link(entry.path().join("ns/net")).ok());
+    found.map(|namespace| format!("network namespace {}", namespace.display())).collect()
+}
+
 /// By name within the hierarchy: a container has one group of the same name in each.
 fn add_groups(hierarchy: &Path, group: &Path, lines: &mut BTreeSet<String>) {
     for entry in fs::read_dir(hierarchy.join(group)).into_iter().flatten().flatten() {
@@ -82,4 +90,51 @@ fn firewall(program: &str, args: &[&str]) -> Vec<String> {
     let rules = command::output(Command::new(found).args(args)).unwrap_or_default();
     let rule = |line: &str| line.starts_with("-A") || line.starts_with("table");
     rules.lines().filter(|line| rule(line)).map(|line| format!("{program}: {line}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(line: &str) {
+        let mut words = line.split(' ');
+        let program = words.next().expect("a program");
+        let output = Command::new(program).args(words).output().expect(program);
+        assert!(output.status.success(), "{line}: {output:?}");
+    }
+
+    /// The comparison can fail, for everything that networks leave.
+    #[test]
+    fn what_is_left_of_networks_is_told() {
+        let before = Traces::take().expect("taken");
+        let name = format!("cmt{}", std::process::id());
+        run(&format!("ip link add {name} type dummy"));
+        run(&format!("nft add table inet casemate-{name}"));
+        run(&format!("ip netns add {name}"));
+        let mut inside = Command::new("unshare").args(["--net", "sleep", "100"]).spawn().expect("unshare");
+        let own = fs::read_link("/proc/self/ns/net").expect("a namespace");
+        let path = format!("/proc/{}/ns/net", inside.id());
+        let theirs = loop {
+            match fs::read_link(&path).expect("a namespace") {
+                theirs if theirs != own => break theirs,
+                _ => thread::sleep(Duration::from_millis(2)),
+            }
+        };
+        let left = Traces::left_since(&before).expect("compared");
+        inside.kill().expect("killed");
+        inside.wait().expect("its end");
+        run(&format!("ip netns delete {name}"));
+        run(&format!("nft delete table inet casemate-{name}"));
+        run(&format!("ip link delete {name}"));
+        for expected in [
+            format!("/sys/class/net/{name}"),
+            format!("nft: table inet casemate-{name}"),
+            format!("/run/netns/{name}"),
+            format!("network namespace {}", theirs.display()),
+        ] {
+            assert!(left.contains(&expected), "{expected}: {left:#?}");
+        }
+        let left = Traces::left_since(&before).expect("compared");
+        assert!(!left.iter().any(|line| line.contains(&name)), "{left:#?}");
+    }
 }
