@@ -2,6 +2,7 @@
 //! such a namespace, too: the machine's own interfaces and rules are never touched.
 
 mod bridge;
+mod confined;
 mod crash;
 mod egress;
 mod lab;

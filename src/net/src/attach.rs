@@ -44,22 +44,17 @@ pub fn attach(
     target: &OwnedFd,
     endpoints: &[Endpoint],
     networks: &[Network],
-    resolver: Option<&HexId>,
+    resolver: Option<(&HexId, &OwnedFd)>,
     arguments: &Arguments,
 ) -> Result<()> {
     let connections = pairs(endpoints, networks)?;
     let links = Links::open()?;
     let rules = Rules::open(&arguments.table)?;
-    let resolver = match (resolver, &arguments.resolver) {
-        (None, _) => None,
-        (Some(container), Some(path)) => Some((container, resolver::connect(path)?)),
-        (Some(_), None) => return Err(Error::new("resolver", "nobody said where it is").exit(2)),
-    };
     let rest = || {
         for connection in connections.iter().filter(|connection| connection.is_ours()) {
             links.up(&connection.endpoint.host_interface())?;
         }
-        container_side(&connections, target, resolver.as_ref())?;
+        container_side(&connections, target, resolver)?;
         for connection in connections.iter().filter(|connection| connection.is_ours()) {
             links.settle(&connection.endpoint.host_interface())?;
             links.settle(&connection.network.bridge())?;
@@ -140,7 +135,7 @@ fn host_side(connections: &[Connection<'_>], links: &Links, target: &OwnedFd) ->
 fn container_side(
     connections: &[Connection<'_>],
     target: &OwnedFd,
-    resolver: Option<&(&HexId, OwnedFd)>,
+    resolver: Option<(&HexId, &OwnedFd)>,
 ) -> Result<()> {
     enter(target)?;
     let links = Links::open()?;
@@ -209,13 +204,12 @@ fn enter(target: &OwnedFd) -> Result<()> {
 pub fn detach(
     endpoints: &[Endpoint],
     networks: &[Network],
-    inside: bool,
+    inside: Option<&OwnedFd>,
     arguments: &Arguments,
 ) -> Result<()> {
     let connections = pairs(endpoints, networks)?;
-    let inside = inside.then(|| target(0)).transpose()?;
     let rules = Rules::open(&arguments.table)?;
     // Nobody sends any more when nobody watches any more.
-    remove_links(&connections, &Links::open()?, inside.as_ref())?;
+    remove_links(&connections, &Links::open()?, inside)?;
     remove_rules(&connections, &rules)
 }

@@ -2,7 +2,7 @@
 //!
 //! Holds: bridges, pairs of interfaces, their addresses and routes, and the rules of two tables of our own.
 //! Never: a socket that listens on the host, a rule of anybody else's, a name that was not derived from an id.
-//! Imports: `spec`.
+//! Imports: `core` (which Landlock the kernel has), `spec`.
 //! If broken: containers reach what they must not, or are reached.
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -23,12 +23,14 @@ mod settings;
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
 use casemate_spec::wire::NetOrder;
 use casemate_spec::{Error, Result};
 
 use arguments::{Arguments, Asked};
+use privilege::Needs;
 
 /// The program.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
@@ -53,15 +55,35 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 fn work(arguments: &Arguments) -> Result<()> {
     privilege::shed()?;
     let order = order::read(arguments)?;
-    match &order {
+    // Whatever only root may open.
+    let namespace = match &order {
+        NetOrder::Attach { pid, .. } => Some(attach::target(*pid)?),
+        NetOrder::Detach { inside: true, .. } => Some(attach::target(0)?),
+        _ => None,
+    };
+    let resolver = match &order {
+        NetOrder::Attach { resolver: Some(_), .. } => Some(resolver::connect(arguments)?),
+        _ => None,
+    };
+    privilege::settle(Needs::of(&order))?;
+    carry_out(&order, namespace, resolver, arguments)
+}
+
+fn carry_out(
+    order: &NetOrder,
+    namespace: Option<OwnedFd>,
+    resolver: Option<OwnedFd>,
+    arguments: &Arguments,
+) -> Result<()> {
+    match order {
         NetOrder::Make { network, kin } => network::make(network, kin, arguments),
         NetOrder::Drop { network, kin } => network::remove(network, kin, arguments),
-        NetOrder::Attach { pid, endpoints, networks, resolver } => {
-            let target = attach::target(*pid)?;
-            attach::attach(&target, endpoints, networks, resolver.as_ref(), arguments)
+        NetOrder::Attach { endpoints, networks, resolver: container, .. } => {
+            let target = namespace.ok_or_else(|| Error::new("network namespace", "there is none"))?;
+            attach::attach(&target, endpoints, networks, container.as_ref().zip(resolver.as_ref()), arguments)
         }
-        NetOrder::Detach { endpoints, networks, inside } => {
-            attach::detach(endpoints, networks, *inside, arguments)
+        NetOrder::Detach { endpoints, networks, .. } => {
+            attach::detach(endpoints, networks, namespace.as_ref(), arguments)
         }
         NetOrder::Repair { networks, endpoints } => network::repair(networks, endpoints, arguments),
         NetOrder::Admit { from, allowed, seconds } => {

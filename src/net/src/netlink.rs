@@ -23,6 +23,8 @@ pub const CREATE: u16 = 0x400;
 pub const APPEND: u16 = 0x800;
 
 const ERROR: u16 = 2;
+/// `MAX_ERRNO`: whatever is beyond is no error's number.
+const LAST: i32 = 4095;
 const DONE: u16 = 3;
 /// An attribute that holds attributes.
 const NESTED: u16 = 0x8000;
@@ -255,7 +257,8 @@ pub fn failure(message: &Message<'_>) -> Option<Errno> {
         return None;
     }
     let number = word(message.body, 0).map_or(0, |word| word.wrapping_neg());
-    let number = i32::try_from(number).unwrap_or(Errno::IO.raw_os_error());
+    let known = |number: &i32| (0..=LAST).contains(number);
+    let number = i32::try_from(number).ok().filter(known).unwrap_or(Errno::IO.raw_os_error());
     (number != 0).then(|| Errno::from_raw_os_error(number))
 }
 
@@ -302,7 +305,10 @@ mod tests {
         let message = Message { kind: ERROR, sequence: 1, body: &body };
         assert_eq!((failure(&message), about(&message)), (Some(Errno::NOENT), 5));
         assert_eq!(failure(&Message { kind: ERROR, sequence: 1, body: &answer(0) }), None);
-        assert_eq!(failure(&Message { kind: ERROR, sequence: 1, body: &answer(7) }), Some(Errno::IO));
+        for none in [7, -4096, i32::MIN] {
+            let message = Message { kind: ERROR, sequence: 1, body: &answer(none) };
+            assert_eq!(failure(&message), Some(Errno::IO), "{none}");
+        }
     }
 
     proptest! {

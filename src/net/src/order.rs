@@ -24,16 +24,21 @@ struct State {
 /// Reads it.
 ///
 /// # Errors
-/// It cannot be read, or makes no sense: exit code 2.
+/// It cannot be read, or is none that we take: exit code 2.
 pub fn read(arguments: &Arguments) -> Result<NetOrder> {
     let given = all("standard input", std::io::stdin().lock())?;
-    if !arguments.hook {
-        return parse("order", &given);
-    }
-    let State { pid: process, bundle } = parse("state", &given)?;
+    let order = if arguments.hook { of_bundle(&given)? } else { parse("order", &given)? };
+    order.check().map_err(|error| error.within("order").exit(2))?;
+    Ok(order)
+}
+
+/// The one that lies in the bundle of the container that is being born.
+fn of_bundle(given: &[u8]) -> Result<NetOrder> {
+    let State { pid: process, bundle } = parse("state", given)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let failed = |what: &str, errno: rustix::io::Errno| Error::os(what, errno.raw_os_error());
-    let place = rustix::fs::open(&*bundle, flags, Mode::empty()).map_err(|errno| failed("bundle", errno))?;
+    let place = rustix::fs::openat(rustix::fs::CWD, &*bundle, flags, Mode::empty())
+        .map_err(|errno| failed("bundle", errno))?;
     let file =
         rustix::fs::openat(&place, NAME, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
     let file = file.map_err(|errno| failed(NAME, errno))?;

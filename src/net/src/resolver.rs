@@ -4,7 +4,6 @@ use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::net::SocketAddrV4;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 
 use casemate_spec::wire::{HexId, Opened};
 use casemate_spec::{Error, Result};
@@ -14,6 +13,7 @@ use rustix::net::{
     SocketType,
 };
 
+use crate::arguments::Arguments;
 use crate::netlink::Socket;
 use crate::rules;
 
@@ -25,12 +25,15 @@ const BACKLOG: i32 = 64;
 ///
 /// # Errors
 /// Nobody listens there.
-pub fn connect(path: &Path) -> Result<OwnedFd> {
+pub fn connect(arguments: &Arguments) -> Result<OwnedFd> {
+    let Some(path) = &arguments.resolver else {
+        return Err(Error::new("resolver", "nobody said where it is").exit(2));
+    };
     let failed = |errno: Errno| Error::os("resolver", errno.raw_os_error());
     let socket =
         rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .map_err(failed)?;
-    let address = SocketAddrUnix::new(path).map_err(failed)?;
+    let address = SocketAddrUnix::new(path.as_path()).map_err(failed)?;
     rustix::net::connect(&socket, &address).map_err(failed)?;
     Ok(socket)
 }

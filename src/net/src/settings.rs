@@ -1,6 +1,6 @@
 //! Kernel parameters of the network namespace in which we are.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 
 use casemate_spec::wire::Network;
 use casemate_spec::{Error, Result};
@@ -96,8 +96,13 @@ fn set(name: &str, value: &str) -> Result<()> {
     if read(name)? == value {
         return Ok(());
     }
-    let path = format!("/proc/sys/net/{name}");
-    std::fs::write(path, value).map_err(|error| Error::io(format!("net/{name}"), &error))
+    written(&format!("/proc/sys/net/{name}"), value.as_bytes())
+        .map_err(|error| Error::io(format!("net/{name}"), &error))
+}
+
+/// Never made: there is no parameter that is not there.
+pub fn written(path: &str, value: &[u8]) -> std::io::Result<()> {
+    std::fs::OpenOptions::new().write(true).open(path)?.write_all(value)
 }
 
 /// A host without IPv6 has none of its parameters.

@@ -6,8 +6,8 @@
 use oci_spec::runtime::{LinuxSeccomp, Process};
 
 use super::{
-    Allowed, Ask, Container, Endpoint, HexId, LogOrder, Mount, MountKind, Network, NetworkKind, Request,
-    Root, Streams, Subnet, Task, View,
+    Allowed, Ask, Container, Endpoint, HexId, LogOrder, Mount, MountKind, NetOrder, Network, NetworkKind,
+    Request, Root, Streams, Subnet, Task, View,
 };
 use crate::mount::MountOptions;
 use crate::{Error, Result};
@@ -83,6 +83,40 @@ impl Request {
             _ => Ok(()),
         }
     }
+}
+
+impl NetOrder {
+    /// The same for what the helper is told: whoever gives the order has checked it, and it is root that carries it out.
+    ///
+    /// # Errors
+    /// One line that names the field.
+    pub fn check(&self) -> Result<()> {
+        match self {
+            Self::Make { network: asked, .. } | Self::Drop { network: asked, .. } => network(asked),
+            Self::Attach { endpoints: asked, networks, .. } => {
+                networks.iter().try_for_each(network)?;
+                endpoints(asked)?;
+                asked.iter().try_for_each(|one| within(one, networks))
+            }
+            Self::Detach { endpoints, networks, .. } | Self::Repair { networks, endpoints } => {
+                networks.iter().try_for_each(network)?;
+                endpoints.iter().try_for_each(endpoint)
+            }
+            Self::Admit { allowed: asked, .. } => asked.iter().try_for_each(allowed),
+        }
+    }
+}
+
+/// Its addresses are of its network, and not the bridge's.
+fn within(asked: &Endpoint, networks: &[Network]) -> Result<()> {
+    let Some(network) = networks.iter().find(|network| network.id == asked.network) else {
+        return Err(Error::new("endpoint", "its network is not in the order"));
+    };
+    let fits = |(address, prefix): &(std::net::IpAddr, u8)| {
+        let mut own = network.subnets.iter();
+        own.any(|own| own.has_host(*address) && own.prefix == *prefix && own.gateway != Some(*address))
+    };
+    refuse(!asked.addresses.iter().all(fits), "addresses", "one is not of the network's")
 }
 
 fn refuse(bad: bool, what: &str, why: &str) -> Result<()> {

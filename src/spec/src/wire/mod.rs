@@ -57,3 +57,5 @@ pub const STORE_COUNT: u32 = 65_536;
 pub const DAEMON: u32 = 65_532;
 /// The shims' user, counted from [`STORE_IDS`]; their group is the daemon's.
 pub const SHIM: u32 = 65_531;
+/// The user and the group of whoever sets networks up, counted from [`STORE_IDS`]: no file is theirs.
+pub const NET: u32 = 65_529;

@@ -18,7 +18,7 @@ const IMPORTS: [(&str, &[&str]); 13] = [
     ("casemate-broker", &["casemate-core", "casemate-spec", "casemate-policy"]),
     ("casemate-shim", &["casemate-core", "casemate-spec"]),
     ("casemate-layer", &["casemate-spec"]),
-    ("casemate-net", &["casemate-spec"]),
+    ("casemate-net", &["casemate-core", "casemate-spec"]),
     ("casemate-dns", &["casemate-spec"]),
     ("casemate-engine", &["casemate-spec"]),
     ("casemate-daemon", &["casemate-engine", "casemate-spec"]),
