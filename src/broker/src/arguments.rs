@@ -20,6 +20,7 @@ Starts casemated, confined, and does with privilege what it may ask for.
       --daemon FILE        The daemon [default: casemated beside this program]
       --policy NAME        The policy of containers for which none is asked [default: runtime.toml's]
       --macvlan NAME       An interface of the host that macvlan networks may be built upon; any number of times
+      --network-namespace FILE  Where networks are, for a user without root [default: none, and this one for root]
       --channel-stdin      Do not start the daemon: it is at the other end of standard input, a socket
 ";
 
@@ -53,6 +54,8 @@ pub struct Arguments {
     pub policy: Option<PolicyName>,
     /// `--macvlan`
     pub macvlan: Vec<String>,
+    /// `--network-namespace`
+    pub namespace: Option<PathBuf>,
     /// `--channel-stdin`: whoever started us holds the daemon's end. It gives nobody more than he has, as he is root.
     pub channel: bool,
 }
@@ -76,7 +79,7 @@ pub fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Asked> {
 }
 
 fn serve(words: Vec<OsString>) -> Result<Arguments> {
-    let (mut data, mut config, mut libexec, mut daemon) = (None, None, None, None);
+    let (mut data, mut config, mut libexec, mut daemon, mut namespace) = (None, None, None, None, None);
     let mut run = PathBuf::from("/run/casemate");
     let (mut listen, mut macvlan, mut policy, mut channel) = (Vec::new(), Vec::new(), None, false);
     let mut words = words.into_iter();
@@ -96,6 +99,7 @@ fn serve(words: Vec<OsString>) -> Result<Arguments> {
             "--config" => config = Some(PathBuf::from(value)),
             "--libexec" => libexec = Some(PathBuf::from(value)),
             "--daemon" => daemon = Some(PathBuf::from(value)),
+            "--network-namespace" => namespace = Some(PathBuf::from(value)),
             "--macvlan" => macvlan.push(text()?.to_owned()),
             "--policy" => policy = Some(text()?.parse()?),
             "--listen" => {
@@ -126,6 +130,7 @@ fn serve(words: Vec<OsString>) -> Result<Arguments> {
         libexec: libexec.unwrap_or(beside),
         policy,
         macvlan,
+        namespace,
         channel,
     })
 }

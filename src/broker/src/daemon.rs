@@ -229,12 +229,15 @@ impl Broker {
         Ok(())
     }
 
-    /// SIGTERM and SIGINT: the daemon is asked to end, and we follow. SIGHUP is the daemon's to understand.
+    /// SIGTERM and SIGINT: the daemon is asked to end, and we follow. SIGHUP is the daemon's to understand, but
+    /// for ports that are passed on.
     pub(crate) fn end_by_signal(&mut self) {
         while let Ok(Some(info)) = self.signals.read_signal() {
             let hangs_up = info.ssi_signo == SIGHUP;
             let signal = if hangs_up { Signal::HUP } else { Signal::TERM };
-            if !hangs_up {
+            if hangs_up {
+                self.renew_ports();
+            } else {
                 self.daemon.ending = true;
                 self.daemon.again = None;
             }

@@ -1,18 +1,14 @@
 //! The resolver: born confined as the daemon is, started again when it dies, and not with the daemon.
 
-use std::io::IoSlice;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use casemate_spec::wire::{DAEMON, Opened, Program, StoreDocument};
 use casemate_spec::{Error, Result};
-use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags,
-    SocketType,
-};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
+use crate::apart::hand_in;
 use crate::audit::Entry;
 use crate::broker::Broker;
 use crate::child::{Listen, Running};
@@ -56,22 +52,7 @@ impl Dns {
         let flags = SocketFlags::CLOEXEC;
         let (ours, theirs) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
             .map_err(failed)?;
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None);
-        let socket = socket.map_err(failed)?;
-        rustix::net::connect(&socket, &SocketAddrUnix::new(path).map_err(failed)?).map_err(failed)?;
-        let message =
-            serde_json::to_vec(&Opened::Daemon).map_err(|error| Error::new("resolver", error.to_string()))?;
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        let given = [theirs.as_fd()];
-        if !control.push(SendAncillaryMessage::ScmRights(&given)) {
-            return Err(failed(rustix::io::Errno::TOOBIG));
-        }
-        let sent =
-            rustix::net::sendmsg(&socket, &[IoSlice::new(&message)], &mut control, SendFlags::NOSIGNAL);
-        sent.map_err(failed)?;
-        Ok(ours)
+        hand_in("resolver", path, &Opened::Daemon, theirs.as_fd()).map(|_sent| ours)
     }
 }
 

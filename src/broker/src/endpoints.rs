@@ -80,7 +80,7 @@ impl Broker {
             return Err(refuse(RefusalKind::Invalid, "endpoints: the network is somebody else's"));
         }
         self.admit_endpoints(id, &asked.tenant, &asked.endpoints)?;
-        let ports = crate::ports::reserve(&asked.endpoints)?;
+        let ports = self.reserve(&asked.endpoints)?;
         let attached = Attached { endpoints: asked.endpoints.clone(), resolver: asked.resolver, ports };
         if let Some(container) = self.containers.get_mut(id) {
             container.attached = Some(attached);
@@ -124,7 +124,7 @@ impl Broker {
         let read = tree::read(bundle, ORDER).ok().flatten();
         let order = read.and_then(|bytes| serde_json::from_slice::<NetOrder>(&bytes).ok());
         let Some(NetOrder::Attach { endpoints, resolver, .. }) = order else { return };
-        let ports = crate::ports::reserve(&endpoints).unwrap_or_else(|refusal| {
+        let ports = self.reserve(&endpoints).unwrap_or_else(|refusal| {
             crate::say(&Error::new("ports", refusal.message));
             Vec::new()
         });

@@ -11,6 +11,7 @@
 )]
 
 mod adopt;
+mod apart;
 mod arguments;
 pub mod audit;
 mod broker;

@@ -52,7 +52,7 @@ impl Broker {
 
     /// Has everything be as the documents say, and stay so.
     pub(crate) fn begin_networks(&mut self) {
-        self.watch = crate::watch::open();
+        self.watch = self.there(|| Ok(crate::watch::open())).ok().flatten();
         self.networked = !self.networks.is_empty();
         if self.networked {
             self.repair();
@@ -61,11 +61,7 @@ impl Broker {
 
     /// Makes a network, or has one that is there be so.
     pub(crate) fn make_network(&mut self, asker: &Asker, network: Network) -> Result<(), Refusal> {
-        if self.host.rootless {
-            let mut refusal = refuse(RefusalKind::Unsupported, "networks need root of the host");
-            refusal.hint = Some("without root there are --network none, host and container:NAME".to_owned());
-            return Err(refusal);
-        }
+        self.have_networks()?;
         let conflict = |text: String| Err(refuse(RefusalKind::Conflict, text));
         let known = self.networks.get(&network.id);
         if known.is_some_and(|known| known != &network) {
@@ -161,7 +157,7 @@ impl Broker {
         self.admit_endpoints(id, &tenant, &endpoints)?;
         let namespace = self.namespace_of(id)?;
         let networks = self.networks_of(&endpoints);
-        let ports = crate::ports::reserve(&endpoints)?;
+        let ports = self.reserve(&endpoints)?;
         let order = NetOrder::Attach { pid: 0, endpoints: endpoints.clone(), networks, resolver: None };
         let container = self.containers.get_mut(id);
         let attached = container.map(|container| container.attached.get_or_insert_with(Attached::default));
@@ -362,7 +358,12 @@ impl Broker {
     pub(crate) fn net_words(&self) -> Vec<String> {
         let program = self.arguments.libexec.join("casemate-net").to_string_lossy().into_owned();
         let resolver = self.places.run.join("dns.sock").to_string_lossy().into_owned();
-        vec![program, "--table".to_owned(), self.places.table(), "--resolver".to_owned(), resolver]
+        let mut words =
+            vec![program, "--table".to_owned(), self.places.table(), "--resolver".to_owned(), resolver];
+        if let Some(namespace) = &self.arguments.namespace {
+            words.extend(["--namespace".to_owned(), namespace.to_string_lossy().into_owned()]);
+        }
+        words
     }
 
     /// Gives an order, with a network namespace as descriptor 3 where it is about one.

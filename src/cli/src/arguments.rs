@@ -40,6 +40,9 @@ pub enum Command {
         /// Whose namespace
         pid: u32,
     },
+    /// Pass on what comes to ports that a user's containers publish
+    #[command(hide = true)]
+    Forward(ForwardArgs),
     /// Certificates of the server and of clients
     #[command(subcommand)]
     Pki(PkiVerb),
@@ -81,6 +84,17 @@ pub struct UpArgs {
     /// Where runtime, casemate-broker and the other programs are
     #[arg(long, value_name = "DIR")]
     pub libexec: Option<PathBuf>,
+}
+
+/// `forward`
+#[derive(Debug, Clone, Args)]
+pub struct ForwardArgs {
+    /// The network namespace of the containers' networks
+    #[arg(long, value_name = "FILE")]
+    pub namespace: PathBuf,
+    /// The process that started it, with which it ends
+    #[arg(long, value_name = "PID")]
+    pub supervisor: u32,
 }
 
 /// `doctor`

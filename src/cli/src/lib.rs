@@ -11,6 +11,7 @@ mod arguments;
 mod audit;
 mod client;
 mod doctor;
+mod forward;
 mod pki;
 mod place;
 mod policy;
@@ -47,12 +48,13 @@ pub fn main() -> ExitCode {
 fn run(program: Program) -> Result<ExitCode> {
     let client = || Client::from_environment(&program.data_root);
     match &program.command {
-        Command::Up(_) | Command::Supervise(_) => rootless::enter()?,
-        Command::Pki(verb) if verb.writes() => rootless::enter()?,
+        Command::Up(_) | Command::Supervise(_) => rootless::enter(&program.data_root)?,
+        Command::Pki(verb) if verb.writes() => rootless::enter(&program.data_root)?,
         _ => {}
     }
     match program.command {
         Command::MapIds { pid } => rootless::map_ids(pid).map(|()| ExitCode::SUCCESS),
+        Command::Forward(args) => forward::forward(&args),
         Command::Up(args) => up::up(&args, &program.data_root),
         Command::Down(args) => up::down(&args, &program.data_root),
         Command::Supervise(args) => up::supervise(&args, &program.data_root),

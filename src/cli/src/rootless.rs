@@ -5,12 +5,14 @@
 //! newuidmap(1) gives those the host ids of `/etc/subuid`, so that nothing else has to know.
 
 use std::io::{Read as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use casemate_spec::wire::{STORE_COUNT, STORE_IDS};
 use casemate_spec::{Error, Result, user_namespace};
 use nix::sched::{CloneFlags, unshare};
+
+mod survivor;
 
 /// Whether we are root of the host, who needs none of this.
 pub fn is_hosts_root() -> bool {
@@ -45,12 +47,16 @@ pub fn data_root() -> PathBuf {
     data.or_else(home).map_or(host, |data| data.join("casemate"))
 }
 
-/// Becomes root of a user namespace where we are not root yet. To be called while there is one thread.
+/// Becomes root of a user namespace where we are not root yet: of the one in which containers of this data root run, if
+/// any does, else of a new one. To be called while there is one thread.
 ///
 /// # Errors
 /// The host gives its users no user namespaces, or this user no ids.
-pub fn enter() -> Result<()> {
+pub fn enter(data_root: &Path) -> Result<()> {
     if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    if survivor::join(data_root)? {
         return Ok(());
     }
     // Whoever is inside can no longer start a program that has the host's rights: the one that writes the maps comes first.

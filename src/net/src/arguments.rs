@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use casemate_spec::{Error, Result};
 
 const USAGE: &str = "\
-Usage: casemate-net [hook] [--table NAME] [--resolver SOCKET]
+Usage: casemate-net [hook] [--table NAME] [--resolver SOCKET] [--namespace FILE]
 
 Reads an order on standard input, does it as a whole or not at all, and ends.
 
   hook                   The order is net.json of the bundle that the OCI state on standard input names
       --table NAME       Of our nftables tables, inet and bridge [default: casemate]
       --resolver SOCKET  Where the sockets go by which containers ask for names
+      --namespace FILE   The network namespace of the networks [default: this one]
 ";
 /// `NFT_TABLE_MAXNAMELEN` is more; this is as much as a log's prefix has room for.
 const NAME: usize = 64;
@@ -35,6 +36,8 @@ pub struct Arguments {
     pub table: String,
     /// `--resolver`
     pub resolver: Option<PathBuf>,
+    /// `--namespace`
+    pub namespace: Option<PathBuf>,
 }
 
 /// Reads it.
@@ -42,7 +45,8 @@ pub struct Arguments {
 /// # Errors
 /// It is wrong: exit code 2.
 pub fn parse(words: impl Iterator<Item = OsString>) -> Result<Asked> {
-    let mut arguments = Arguments { hook: false, table: "casemate".to_owned(), resolver: None };
+    let mut arguments =
+        Arguments { hook: false, table: "casemate".to_owned(), resolver: None, namespace: None };
     let mut words = words.skip(1);
     while let Some(word) = words.next() {
         let name = word.to_string_lossy().into_owned();
@@ -60,6 +64,7 @@ pub fn parse(words: impl Iterator<Item = OsString>) -> Result<Asked> {
             }
             "hook" => arguments.hook = true,
             "--table" => arguments.table = table(&value()?)?,
+            "--namespace" => arguments.namespace = Some(value()?.into()),
             "--resolver" => arguments.resolver = Some(value()?.into()),
             _ => {
                 let error = Error::new(&name, "there is no such option").exit(2);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use casemate_spec::wire::{Endpoint, HexId, Network, NetworkKind};
 use casemate_spec::{Error, Result};
@@ -25,8 +26,15 @@ const MTU: u16 = 1500;
 /// # Errors
 /// There is none.
 pub fn target(pid: i32) -> Result<OwnedFd> {
-    let path = if pid > 0 { format!("/proc/{pid}/ns/net") } else { GIVEN.to_owned() };
-    File::open(&path).map(OwnedFd::from).map_err(|error| Error::io(path, &error))
+    open(Path::new(&if pid > 0 { format!("/proc/{pid}/ns/net") } else { GIVEN.to_owned() }))
+}
+
+/// A network namespace by its file.
+///
+/// # Errors
+/// There is none.
+pub fn open(path: &Path) -> Result<OwnedFd> {
+    File::open(path).map(OwnedFd::from).map_err(|error| Error::io(path.display().to_string(), &error))
 }
 
 /// One endpoint with its network.
@@ -192,7 +200,11 @@ fn remove_rules(connections: &[Connection<'_>], rules: &Rules<'_>) -> Result<()>
     rules.remove(&own)
 }
 
-fn enter(target: &OwnedFd) -> Result<()> {
+/// Goes into a network namespace.
+///
+/// # Errors
+/// The kernel's.
+pub fn enter(target: &OwnedFd) -> Result<()> {
     move_into_link_name_space(target.as_fd(), Some(LinkNameSpaceType::Network))
         .map_err(|errno| Error::os("network namespace", errno.raw_os_error()))
 }

@@ -23,6 +23,7 @@ mod settings;
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
@@ -30,6 +31,7 @@ use casemate_spec::wire::NetOrder;
 use casemate_spec::{Error, Result};
 
 use arguments::{Arguments, Asked};
+use link::Links;
 use privilege::Needs;
 
 /// The program.
@@ -54,7 +56,11 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn work(arguments: &Arguments) -> Result<()> {
     privilege::shed()?;
+    let host = arguments.namespace.as_deref().map(go_there).transpose()?;
     let order = order::read(arguments)?;
+    if let (NetOrder::Make { network, .. }, Some(host)) = (&order, &host) {
+        network::check(network, host)?;
+    }
     // Whatever only root may open.
     let namespace = match &order {
         NetOrder::Attach { pid, .. } => Some(attach::target(*pid)?),
@@ -90,4 +96,11 @@ fn carry_out(
             rules::Rules::open(&arguments.table)?.renew(&rules::admitted(from, allowed, *seconds))
         }
     }
+}
+
+/// Goes where the networks are, and keeps an eye on the host's own, which can be reached from there, too.
+fn go_there(namespace: &Path) -> Result<Links> {
+    let host = Links::open()?;
+    attach::enter(&attach::open(namespace)?)?;
+    Ok(host)
 }

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use casemate_spec::{Error, Result};
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::sockopt;
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType};
 
 /// `NLM_F_REQUEST`
@@ -154,6 +155,11 @@ fn half(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
 }
 
+/// Root of the host gets what it asks for; root of a user namespace no more than the host gives to everybody.
+fn as_much(forced: Result<(), Errno>, usual: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
+    if forced == Err(Errno::PERM) { usual() } else { forced }
+}
+
 /// A socket; it belongs to the network namespace in which it was opened.
 #[derive(Debug)]
 pub struct Socket(OwnedFd);
@@ -168,8 +174,12 @@ impl Socket {
             let family = AddressFamily::NETLINK;
             let socket = rustix::net::socket_with(family, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
             rustix::net::bind(&socket, &SocketAddrNetlink::new(0, 0))?;
-            rustix::net::sockopt::set_socket_send_buffer_size_force(&socket, LARGEST)?;
-            rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, LARGEST)?;
+            as_much(sockopt::set_socket_send_buffer_size_force(&socket, LARGEST), || {
+                sockopt::set_socket_send_buffer_size(&socket, LARGEST)
+            })?;
+            as_much(sockopt::set_socket_recv_buffer_size_force(&socket, LARGEST), || {
+                sockopt::set_socket_recv_buffer_size(&socket, LARGEST)
+            })?;
             Ok(Self(socket))
         };
         open().map_err(|errno: Errno| Error::os("netlink", errno.raw_os_error()))

@@ -28,13 +28,7 @@ pub fn make(network: &Network, kin: &[HexId], arguments: &Arguments) -> Result<(
 
 fn bridge(network: &Network, kin: &[HexId], links: &Links, rules: &Rules<'_>) -> Result<()> {
     let name = network.bridge();
-    for subnet in &network.subnets {
-        if let Some(route) = links.overlapping(subnet, &name)? {
-            let what = format!("subnet {}/{}", subnet.address, subnet.prefix);
-            let why = format!("the host has a route to {}/{}", route.address, route.prefix);
-            return Err(Error::new(what, why).exit(3));
-        }
-    }
+    check(network, links)?;
     let there = links.index(&name).is_some();
     let made = build(network, links).and_then(|()| rules.add(&facts(network, kin)));
     let made = made.and_then(|()| links.up(&name));
@@ -44,6 +38,21 @@ fn bridge(network: &Network, kin: &[HexId], links: &Links, rules: &Rules<'_>) ->
         return made.and(undone);
     }
     made
+}
+
+/// Whether a network's addresses are nobody else's.
+///
+/// # Errors
+/// They are: exit status 3.
+pub fn check(network: &Network, links: &Links) -> Result<()> {
+    for subnet in network.subnets.iter().filter(|_| is_bridge(network)) {
+        if let Some(route) = links.overlapping(subnet, &network.bridge())? {
+            let what = format!("subnet {}/{}", subnet.address, subnet.prefix);
+            let why = format!("the host has a route to {}/{}", route.address, route.prefix);
+            return Err(Error::new(what, why).exit(3));
+        }
+    }
+    Ok(())
 }
 
 fn facts(network: &Network, kin: &[HexId]) -> Vec<Element> {

@@ -3,8 +3,10 @@
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Seek as _, Write as _};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use casemate_spec::{Error, Result};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -74,6 +76,31 @@ fn holder(lock: &Path, pid: &Path) -> Result<Option<Pid>> {
             holder.map(Some).ok_or_else(|| Error::new(pid.display().to_string(), "it names no process"))
         }
         Err(errno) => Err(Error::os(lock.display().to_string(), errno.raw_os_error())),
+    }
+}
+
+/// Sends a signal to the holder of the lock, and waits until it has ended, and all that it ends last with it: the lock goes
+/// before. Whether it has.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn end(holder: Pid, signal: Signal, patience: Duration) -> Result<bool> {
+    let failed = |errno: Errno| Error::os(format!("process {holder:?}"), errno.raw_os_error());
+    let process = match pidfd_open(holder, PidfdFlags::empty()) {
+        Ok(process) => process,
+        Err(Errno::SRCH) => return Ok(true),
+        Err(errno) => return Err(failed(errno)),
+    };
+    tell(holder, signal)?;
+    let until = Instant::now() + patience;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).map_err(|_| failed(Errno::INVAL))?;
+        match rustix::event::poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&left)) {
+            Ok(ended) => return Ok(ended > 0),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(failed(errno)),
+        }
     }
 }
 

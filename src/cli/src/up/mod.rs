@@ -1,5 +1,6 @@
 //! `up` and `down`: the daemon's programs, started and stopped.
 
+mod apart;
 mod config;
 mod lock;
 mod supervise;
@@ -18,6 +19,7 @@ use crate::pki;
 use crate::place::Place;
 use lock::Lock;
 
+pub use apart::way_out;
 pub use supervise::supervise;
 
 /// How long a start may take: the first one makes the store.
@@ -81,15 +83,10 @@ pub fn down(args: &DownArgs, data_root: &Path) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     };
     let signal = if args.keep { Signal::USR2 } else { Signal::TERM };
-    lock::tell(holder, signal)?;
-    let patience = Instant::now() + STOP;
-    while Lock::holder(&place.run)?.is_some() {
-        if Instant::now() > patience {
-            return Err(Error::new("casemate down", format!("process {holder} does not end")));
-        }
-        std::thread::sleep(Duration::from_millis(20));
+    if lock::end(holder, signal, STOP)? {
+        return Ok(ExitCode::SUCCESS);
     }
-    Ok(ExitCode::SUCCESS)
+    Err(Error::new("casemate down", format!("process {holder} does not end")))
 }
 
 /// By which address a client on this host reaches a listener.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use casemate_spec::{Error, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::apart::Apart;
 use super::lock::{self, Lock};
 use super::wait_until_it_answers;
 use crate::arguments::UpArgs;
@@ -76,6 +77,7 @@ fn run(place: &Place, libexec: &Path, args: &UpArgs) -> Result<ExitCode> {
     end_orphan(place, &lock)?;
     let failed = |error: std::io::Error| Error::io("wait for signals", &error);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let mut apart = Apart::begin(place);
     let ended = runtime.block_on(async {
         let mut signals = Signals {
             terminate: signal(SignalKind::terminate()).map_err(failed)?,
@@ -84,8 +86,11 @@ fn run(place: &Place, libexec: &Path, args: &UpArgs) -> Result<ExitCode> {
             reload: signal(SignalKind::hangup()).map_err(failed)?,
             child: signal(SignalKind::child()).map_err(failed)?,
         };
-        again_and_again(place, libexec, args, &mut signals).await
+        again_and_again(place, libexec, args, &mut signals, &mut apart).await
     });
+    if let Some(apart) = apart {
+        apart.end();
+    }
     drop(lock);
     ended.map(|()| ExitCode::SUCCESS)
 }
@@ -116,12 +121,18 @@ struct Signals {
     child: Signal,
 }
 
-async fn again_and_again(place: &Place, libexec: &Path, args: &UpArgs, signals: &mut Signals) -> Result<()> {
+async fn again_and_again(
+    place: &Place,
+    libexec: &Path,
+    args: &UpArgs,
+    signals: &mut Signals,
+    apart: &mut Option<Apart>,
+) -> Result<()> {
     let mut pause = Duration::from_millis(100);
     loop {
         let since = Instant::now();
-        let mut broker = start(place, libexec, args)?;
-        if watch(place, &mut broker, signals).await? {
+        let mut broker = start(place, libexec, args, apart.as_ref())?;
+        if watch(place, &mut broker, signals, apart).await? {
             return Ok(());
         }
         eprintln!("casemate: the broker ended and is started again");
@@ -136,7 +147,12 @@ async fn again_and_again(place: &Place, libexec: &Path, args: &UpArgs, signals: 
 }
 
 /// Waits for the broker's end; whether that was asked for. Meanwhile nothing that the server relies on runs out.
-async fn watch(place: &Place, broker: &mut std::process::Child, signals: &mut Signals) -> Result<bool> {
+async fn watch(
+    place: &Place,
+    broker: &mut std::process::Child,
+    signals: &mut Signals,
+    apart: &mut Option<Apart>,
+) -> Result<bool> {
     use rustix::process::{Pid, Signal as Number};
 
     let mut asked = false;
@@ -145,17 +161,25 @@ async fn watch(place: &Place, broker: &mut std::process::Child, signals: &mut Si
         if broker.try_wait().map_err(|e| Error::io("wait for the broker", &e))?.is_some() {
             return Ok(asked);
         }
-        let number = tokio::select! {
-            _ = signals.child.recv() => None,
-            _ = signals.terminate.recv() => Some(Number::TERM),
-            _ = signals.interrupt.recv() => Some(Number::TERM),
-            _ = signals.keep.recv() => Some(Number::USR2),
-            _ = signals.reload.recv() => Some(Number::HUP),
-            _ = renewal.tick() => {
-                if let Err(error) = pki::validity::keep_up(place) {
-                    eprintln!("casemate: what ends soon is not renewed: {error}");
+        // The broker looks after its ports when it is told to look at anything anew.
+        let reopened = apart.as_mut().is_some_and(Apart::tend);
+        let due = apart.as_ref().and_then(Apart::deadline).unwrap_or_else(|| Instant::now() + RENEWAL);
+        let number = if reopened {
+            Some(Number::HUP)
+        } else {
+            tokio::select! {
+                () = tokio::time::sleep_until(due.into()) => None,
+                _ = signals.child.recv() => None,
+                _ = signals.terminate.recv() => Some(Number::TERM),
+                _ = signals.interrupt.recv() => Some(Number::TERM),
+                _ = signals.keep.recv() => Some(Number::USR2),
+                _ = signals.reload.recv() => Some(Number::HUP),
+                _ = renewal.tick() => {
+                    if let Err(error) = pki::validity::keep_up(place) {
+                        eprintln!("casemate: what ends soon is not renewed: {error}");
+                    }
+                    None
                 }
-                None
             }
         };
         if let Some(number) = number {
@@ -168,7 +192,7 @@ async fn watch(place: &Place, broker: &mut std::process::Child, signals: &mut Si
     }
 }
 
-fn start(place: &Place, libexec: &Path, args: &UpArgs) -> Result<std::process::Child> {
+fn start(place: &Place, libexec: &Path, args: &UpArgs, apart: Option<&Apart>) -> Result<std::process::Child> {
     let mut command = Command::new(libexec.join("casemate-broker"));
     command.arg("--data-root").arg(&place.data).arg("--config").arg(&place.etc);
     command.arg("--libexec").arg(libexec).arg("--run-dir").arg(crate::rootless::run_dir()?);
@@ -177,6 +201,9 @@ fn start(place: &Place, libexec: &Path, args: &UpArgs) -> Result<std::process::C
     }
     if let Some(policy) = &args.policy {
         command.arg("--policy").arg(policy.as_str());
+    }
+    if let Some(apart) = apart {
+        command.arg("--network-namespace").arg(apart.namespace());
     }
     command.stdin(Stdio::null());
     command.spawn().map_err(|e| Error::io("casemate-broker", &e))

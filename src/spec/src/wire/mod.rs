@@ -10,6 +10,7 @@ mod broker;
 mod bundle;
 mod config;
 mod container;
+mod forward;
 mod name;
 mod network;
 mod refusal;
@@ -27,6 +28,7 @@ pub use config::{MASKED, Places, READ_ONLY, Written, all_capabilities};
 pub use container::{
     Bind, Container, Files, Mount, MountKind, NamespaceOf, Namespaces, Propagation, Root, Streams, View,
 };
+pub use forward::Forward;
 pub use name::{HexId, PolicyName, Tenant};
 pub use network::{
     Allowed, Egress, Endpoint, NetOrder, Network, NetworkKind, Protocol, Published, REFUSED_GROUP, Subnet,
