@@ -10,7 +10,7 @@ use crate::World;
 const CLIENTS: usize = 8;
 
 /// Does something for every number below `count`, by several clients at once.
-fn share(count: usize, work: impl Fn(usize) + Sync) {
+pub fn share(count: usize, work: impl Fn(usize) + Sync) {
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..CLIENTS {

@@ -18,13 +18,13 @@ fn fetch(world: &World, from: &str, address: &str) -> Output {
 }
 
 #[track_caller]
-fn reaches(world: &World, from: &str, address: &str, says: &str) {
+pub fn reaches(world: &World, from: &str, address: &str, says: &str) {
     // The server may still be on its way to its port.
     wait_until("it answers", || fetch(world, from, address).text() == says);
 }
 
 #[track_caller]
-fn cannot_reach(world: &World, from: &str, address: &str) {
+pub fn cannot_reach(world: &World, from: &str, address: &str) {
     let output = fetch(world, from, address);
     assert!(!output.success(), "{from} reaches {address}: {output}");
 }
@@ -33,11 +33,11 @@ pub fn inspect(world: &World, name: &str, template: &str) -> String {
     world.ok(&["inspect", "--format", template, name])
 }
 
-fn address(world: &World, name: &str, network: &str) -> String {
+pub fn address(world: &World, name: &str, network: &str) -> String {
     inspect(world, name, &format!("{{{{(index .NetworkSettings.Networks {network:?}).IPAddress}}}}"))
 }
 
-fn network(world: &World, name: &str, template: &str) -> String {
+pub fn network(world: &World, name: &str, template: &str) -> String {
     world.ok(&["network", "inspect", "--format", template, name])
 }
 

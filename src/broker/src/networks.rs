@@ -77,7 +77,8 @@ impl Broker {
         }
         let others = || self.networks.values().filter(|other| other.id != network.id);
         if others().filter(|other| other.tenant == network.tenant).count() >= NETWORKS {
-            return conflict(format!("tenant {}: it has {NETWORKS} networks", network.tenant));
+            let text = format!("tenant {}: it has {NETWORKS} networks", network.tenant);
+            return Err(refuse(RefusalKind::Denied, text));
         }
         // What is built upon an interface of the host has the addresses that are there.
         for other in others().filter(|other| other.kind == NetworkKind::Bridge) {

@@ -82,13 +82,15 @@ impl Settings {
     /// # Errors
     /// The quota is used up.
     pub fn admit_network(&self, tenant: &Tenant, networks: usize) -> Result<()> {
-        match self.quotas.get(tenant).and_then(|quota| quota.networks) {
-            Some(most) if networks >= most => {
-                let message = format!("quota of tenant {tenant}: it has {networks} of {most} networks");
-                Err(Failure::new(Kind::Forbidden, message))
-            }
-            _ => Ok(()),
+        /// The broker holds 256 of a tenant's, of which one is the bridge that every tenant has.
+        const MOST: usize = 255;
+        let quota = self.quotas.get(tenant).and_then(|quota| quota.networks);
+        let most = quota.unwrap_or(MOST).min(MOST);
+        if networks >= most {
+            let message = format!("quota of tenant {tenant}: it has {networks} of {most} networks");
+            return Err(Failure::new(Kind::Forbidden, message));
         }
+        Ok(())
     }
 
     /// Refuses one more container of a tenant that has so many.

@@ -250,6 +250,22 @@ impl World {
         self.wait();
     }
 
+    /// All that a reboot does to us: no process, no mount, no control group, no interface, no rule, nothing in `/run`. The
+    /// disk is as it was.
+    ///
+    /// # Panics
+    /// When it does not come up again.
+    pub fn reboot(&mut self) {
+        self.kill_broker();
+        let instance = self.instance();
+        let run = Path::new("/run/casemate").join(&instance);
+        sweep(&instance, &run);
+        let left = find_leaks(&instance, &run, &run);
+        assert!(left.is_empty(), "no reboot leaves {left:#?}");
+        self.restart_broker();
+        self.wait();
+    }
+
     /// Kills the broker as a crash would.
     ///
     /// # Panics
@@ -335,6 +351,14 @@ impl World {
         sweep(&instance, &run);
         self.disk = None;
         sweep(&self.scratch.id(), self.scratch.path());
+    }
+
+    /// What its tables of rules are called, and its interfaces' alias.
+    ///
+    /// # Panics
+    /// When there is no data root.
+    pub fn table(&self) -> String {
+        format!("casemate-{}", self.instance())
     }
 
     /// The first 16 hexadecimal digits of the SHA-256 of the data root's path.

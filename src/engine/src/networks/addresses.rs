@@ -5,14 +5,13 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::network::Subnet;
-use super::range::Range;
 use crate::{Failure, Kind, Result};
 
-/// The lowest free address of a subnet; `wanted` is exactly that one.
+/// The lowest free address of a subnet, if there is one; `wanted` is exactly that one.
 ///
 /// # Errors
-/// In Docker's words: none is free, or the one that is wanted is not.
-pub fn choose(subnet: &Subnet, taken: &BTreeSet<IpAddr>, wanted: Option<IpAddr>) -> Result<IpAddr> {
+/// In Docker's words: the one that is wanted is not free.
+pub fn choose(subnet: &Subnet, taken: &BTreeSet<IpAddr>, wanted: Option<IpAddr>) -> Result<Option<IpAddr>> {
     let reserved = |address: IpAddr| {
         subnet.reserved == Some(address)
             || subnet.auxiliary.values().any(|other| *other == address)
@@ -24,7 +23,7 @@ pub fn choose(subnet: &Subnet, taken: &BTreeSet<IpAddr>, wanted: Option<IpAddr>)
         }
         return match reserved(wanted) {
             true => Err(Failure::new(Kind::Forbidden, "Address already in use")),
-            false => Ok(wanted),
+            false => Ok(Some(wanted)),
         };
     }
     let from = subnet.ip_range.unwrap_or(subnet.range);
@@ -32,17 +31,7 @@ pub fn choose(subnet: &Subnet, taken: &BTreeSet<IpAddr>, wanted: Option<IpAddr>)
     let steps = taken.len() + subnet.auxiliary.len() + 4;
     let free = (0..=from.offsets()).take(steps).filter_map(|offset| from.at(offset));
     let mut free = free.filter(|address| subnet.range.is_host(*address) && !reserved(*address));
-    free.next().ok_or_else(|| {
-        Failure::failed(format!(
-            "no available {} addresses on this network's address pools: {from}",
-            family(&from)
-        ))
-    })
-}
-
-/// For people.
-fn family(range: &Range) -> &'static str {
-    if range.is_ipv4() { "IPv4" } else { "IPv6" }
+    Ok(free.next())
 }
 
 /// Docker's own: the same for an address as long as it lasts, so that neighbours need not learn it anew.
@@ -94,6 +83,7 @@ pub fn parse_mac(text: &str) -> Result<[u8; 6]> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::range::Range;
     use super::*;
 
     fn subnet(range: &str, ip_range: Option<&str>) -> Subnet {
@@ -117,27 +107,22 @@ mod tests {
         let net = subnet("10.0.0.0/29", None);
         let mut taken = BTreeSet::new();
         for expected in ["10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.6"] {
-            let address = choose(&net, &taken, None).expect("one is free");
-            assert_eq!(address, ip(expected));
-            taken.insert(address);
+            assert_eq!(choose(&net, &taken, None), Ok(Some(ip(expected))));
+            taken.insert(ip(expected));
         }
-        let failure = choose(&net, &taken, None).expect_err("all are taken");
-        assert_eq!(
-            failure.message,
-            "no available IPv4 addresses on this network's address pools: 10.0.0.0/29"
-        );
+        assert_eq!(choose(&net, &taken, None), Ok(None));
         taken.remove(&ip("10.0.0.4"));
-        assert_eq!(choose(&net, &taken, None), Ok(ip("10.0.0.4")));
+        assert_eq!(choose(&net, &taken, None), Ok(Some(ip("10.0.0.4"))));
         let within = subnet("10.0.0.0/16", Some("10.0.5.0/24"));
-        assert_eq!(choose(&within, &BTreeSet::new(), None), Ok(ip("10.0.5.0")));
-        assert_eq!(choose(&subnet("fd00::/64", None), &BTreeSet::new(), None), Ok(ip("fd00::3")));
+        assert_eq!(choose(&within, &BTreeSet::new(), None), Ok(Some(ip("10.0.5.0"))));
+        assert_eq!(choose(&subnet("fd00::/64", None), &BTreeSet::new(), None), Ok(Some(ip("fd00::3"))));
     }
 
     #[test]
     fn a_wanted_one_is_given_if_it_is_free() {
         let net = subnet("10.0.0.0/24", None);
         let taken = BTreeSet::from([ip("10.0.0.9")]);
-        assert_eq!(choose(&net, &taken, Some(ip("10.0.0.8"))), Ok(ip("10.0.0.8")));
+        assert_eq!(choose(&net, &taken, Some(ip("10.0.0.8"))), Ok(Some(ip("10.0.0.8"))));
         for used in ["10.0.0.1", "10.0.0.2", "10.0.0.9"] {
             let failure = choose(&net, &taken, Some(ip(used))).expect_err(used);
             assert_eq!(failure.message, "Address already in use");
@@ -170,12 +155,12 @@ mod tests {
             let mut taken = BTreeSet::new();
             for (give, back) in steps {
                 if give {
-                    match choose(&net, &taken, None) {
-                        Ok(address) => {
+                    match choose(&net, &taken, None).expect("none is wanted") {
+                        Some(address) => {
                             prop_assert!(net.range.is_host(address) && Some(address) != net.gateway);
                             prop_assert!(taken.insert(address), "{} was taken", address);
                         }
-                        Err(_) => prop_assert_eq!(taken.len() as u128 + 3 + 1, net.range.offsets() + 1),
+                        None => prop_assert_eq!(taken.len() as u128 + 3 + 1, net.range.offsets() + 1),
                     }
                 } else if let Some(address) = taken.iter().nth(back).copied() {
                     taken.remove(&address);

@@ -71,7 +71,9 @@ impl Known {
         let mut chosen = Vec::new();
         for subnet in &network.subnets {
             let wanted = attachment.wanted(subnet.range.is_ipv4())?;
-            chosen.push((addresses::choose(subnet, &taken, wanted)?, subnet.range.prefix()));
+            let free = addresses::choose(subnet, &taken, wanted)?;
+            let address = free.ok_or_else(|| exhausted(network, subnet.range.is_ipv4()))?;
+            chosen.push((address, subnet.range.prefix()));
         }
         let first = chosen.iter().map(|(address, _)| *address).max_by_key(IpAddr::is_ipv4);
         let mac = match attachment.asked.mac_address.as_str() {
@@ -131,6 +133,11 @@ impl Known {
         }
         Ok(())
     }
+}
+
+fn exhausted(network: &Network, four: bool) -> Failure {
+    let (family, name, id) = (if four { "IPv4" } else { "IPv6" }, &network.name, &network.id);
+    Failure::failed(format!("no available {family} addresses on this network's address pools: {name} ({id})"))
 }
 
 /// The lowest number that no interface of the container has.

@@ -27,7 +27,7 @@ pub async fn list(engine: &Engine, caller: &Caller, filters: &Filters) -> Result
         return Err(Failure::invalid(format!("invalid filter 'type={bad}'")));
     }
     let dangling = filters.truth("dangling")?;
-    let mut all = usual::all(engine, &caller.tenant).await?;
+    let mut all = usual::all(engine, &caller.tenant).await;
     all.retain(|one| {
         let kind = if one.is_predefined() { "builtin" } else { "custom" };
         filters.any("name", |name| one.name.contains(name))

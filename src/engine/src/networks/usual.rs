@@ -34,21 +34,19 @@ pub async fn find(engine: &Engine, tenant: &Tenant, name_or_id: &str) -> Result<
     engine.networks.known().find(tenant, name_or_id)
 }
 
-/// A tenant's networks.
-///
-/// # Errors
-/// Its bridge cannot be made.
-pub async fn all(engine: &Engine, tenant: &Tenant) -> Result<Vec<Arc<Network>>> {
-    // A host that can make none has the others all the same.
-    match ensure(engine, tenant).await {
-        Err(failure) if failure.kind != Kind::Unsupported => return Err(failure),
-        _ => {}
+/// A tenant's networks. A bridge that cannot be made, on such a host or because no range is left, is not among them; the
+/// others are there all the same.
+pub async fn all(engine: &Engine, tenant: &Tenant) -> Vec<Arc<Network>> {
+    if let Err(failure) = ensure(engine, tenant).await
+        && failure.kind != Kind::Unsupported
+    {
+        eprintln!("casemated: network bridge of tenant {tenant}: {failure}");
     }
     let mut all = vec![Arc::new(host(engine, tenant)), Arc::new(none(engine, tenant))];
     let known = engine.networks.known();
     all.extend(known.networks.values().filter(|one| one.tenant == *tenant && !one.pending).cloned());
     all.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(all)
+    all
 }
 
 /// The tenant's bridge.
