@@ -66,6 +66,8 @@ pub struct Broker {
     pub(crate) networked: bool,
     /// Tells of changes to the host's rules.
     pub(crate) watch: Option<OwnedFd>,
+    /// Tells of what egress rules refuse, whichever daemon reads.
+    pub(crate) denials: Option<OwnedFd>,
     pub(crate) repair: Repair,
     pub(crate) repair_at: Option<Instant>,
     pub(crate) serial: u64,
@@ -188,6 +190,7 @@ impl Broker {
             networks: BTreeMap::new(),
             networked: false,
             watch: None,
+            denials: None,
             repair: Repair::Idle,
             repair_at: None,
             containers: BTreeMap::new(),

@@ -347,7 +347,7 @@ impl Broker {
         }
     }
 
-    fn net_command(&self, order: &NetOrder) -> Result<std::process::Command> {
+    pub(crate) fn net_command(&self, order: &NetOrder) -> Result<std::process::Command> {
         let bytes = serde_json::to_vec(order).map_err(|error| Error::new("order", error.to_string()))?;
         let words = self.net_words();
         let mut command = command(words.iter().map(String::as_str));

@@ -132,6 +132,7 @@ impl Broker {
             | Ask::DisconnectNetworks { .. }
             | Ask::Admit { .. } => later(self.perform_network(ask, asker)),
             Ask::Resolver => self.resolver_channel().map(Some),
+            Ask::Denials => later(self.denials(asker)),
             Ask::Audit(said) => done(self.audit.write(&said_entry(&said)).map_err(refused)),
             Ask::Farewell { .. } => {
                 self.daemon.farewell();

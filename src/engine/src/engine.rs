@@ -164,6 +164,7 @@ impl Engine {
             engine.broker.done(Ask::Limit { tenant, limits }, &[]).await?;
         }
         crate::images::reconcile(&engine).await?;
+        networks::hear_denials(&engine);
         networks::reconcile(&engine, &hello.running).await?;
         networks::follow(&engine);
         crate::supervision::adopt(&engine, hello.running).await?;

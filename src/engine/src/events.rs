@@ -60,6 +60,13 @@ impl Default for Events {
     }
 }
 
+impl Event {
+    fn now(kind: &'static str, action: String, actor: Actor) -> Self {
+        let time_nano = clock::now();
+        Self { kind, action, actor, scope: "local", time: time_nano / 1_000_000_000, time_nano }
+    }
+}
+
 impl Events {
     /// Tells everybody.
     pub fn publish(
@@ -70,21 +77,27 @@ impl Events {
         id: impl Into<String>,
         attributes: BTreeMap<String, String>,
     ) {
-        let time_nano = clock::now();
-        let event = Event {
-            kind,
-            action: action.into(),
-            actor: Actor { id: id.into(), attributes },
-            scope: "local",
-            time: time_nano / 1_000_000_000,
-            time_nano,
-        };
+        let event = Event::now(kind, action.into(), Actor { id: id.into(), attributes });
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() == KEPT {
             kept.pop_front();
         }
         kept.push_back((tenant.clone(), event.clone()));
         // Nobody listening is no failure. Sent under the lock, so that `listen` misses none and sees none twice.
+        self.sender.send((tenant.clone(), event)).ok();
+    }
+
+    /// Tells whoever listens, and keeps nothing.
+    pub fn announce(
+        &self,
+        tenant: &Tenant,
+        kind: &'static str,
+        action: impl Into<String>,
+        id: impl Into<String>,
+        attributes: BTreeMap<String, String>,
+    ) {
+        let event = Event::now(kind, action.into(), Actor { id: id.into(), attributes });
+        // Nobody listening is no failure.
         self.sender.send((tenant.clone(), event)).ok();
     }
 

@@ -12,6 +12,7 @@
 
 mod arguments;
 mod attach;
+mod denials;
 mod link;
 pub mod netlink;
 mod network;
@@ -95,6 +96,7 @@ fn carry_out(
         NetOrder::Admit { from, allowed, seconds } => {
             rules::Rules::open(&arguments.table)?.renew(&rules::admitted(from, allowed, *seconds))
         }
+        NetOrder::Listen => denials::listen(rustix::stdio::stdout(), &arguments.table),
     }
 }
 

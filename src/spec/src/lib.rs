@@ -15,6 +15,7 @@ pub mod config;
 mod error;
 mod id;
 pub mod mount;
+pub mod netlink;
 pub mod user_namespace;
 pub mod validate;
 mod violation;

@@ -7,7 +7,7 @@ use casemate_spec::wire::{Ask, Endpoint};
 use super::network::{Attachment, Driver, EndpointAsked, Network};
 use super::publish::Plan;
 use super::start::check;
-use super::{ENDPOINTS, shown, usual};
+use super::{ENDPOINTS, denials, shown, usual};
 use crate::containers::{Container, Status};
 use crate::{Engine, Failure, Kind, Result, supervision};
 
@@ -130,6 +130,7 @@ fn wanted_inside(attachment: &Attachment, network: &Network) -> Result<()> {
 async fn change(engine: &Arc<Engine>, container: &Arc<Container>, mut after: Vec<Attachment>) -> Result<()> {
     let running = container.is_running();
     let plan = Plan::of(engine, container)?;
+    denials::catch_up(engine);
     let before = {
         let mut known = engine.networks.known();
         if running {

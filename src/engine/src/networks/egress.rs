@@ -139,11 +139,13 @@ fn address_both(a: &Allowed, b: &Allowed) -> Option<Allowed> {
     covers.then_some(Allowed { address: narrow.address, prefix: narrow.prefix, protocol, ports })
 }
 
+/// Whether a name is a listed one, or beneath it.
+pub fn is_of(listed: &str, name: &str) -> bool {
+    listed == name || listed.strip_prefix('*').is_some_and(|beneath| name.ends_with(beneath))
+}
+
 fn name_both(a: &AllowedName, b: &AllowedName) -> Option<AllowedName> {
-    let covers = |wide: &str, narrow: &str| {
-        wide == narrow || wide.strip_prefix('*').is_some_and(|beneath| narrow.ends_with(beneath))
-    };
-    let name = match (covers(&a.name, &b.name), covers(&b.name, &a.name)) {
+    let name = match (is_of(&a.name, &b.name), is_of(&b.name, &a.name)) {
         (true, _) => &b.name,
         (false, true) => &a.name,
         (false, false) => return None,

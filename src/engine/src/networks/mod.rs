@@ -6,6 +6,7 @@
 mod addresses;
 mod connect;
 mod create;
+mod denials;
 mod egress;
 mod endpoints;
 mod names;
@@ -30,6 +31,7 @@ use casemate_spec::wire::{HexId, Tenant};
 pub use addresses::parse_mac;
 pub use connect::{connect, disconnect};
 pub use create::{IpamAsked, NetworkAsked, SubnetAsked, create};
+pub use denials::{follow as hear_denials, read as denied};
 pub use egress::{LABEL as EGRESS_LABEL, Rules};
 pub use names::{Resolving, gateways, hosts, resolvers, split as split_link};
 pub use network::{AddressesAsked, Attachment, Driver, EndpointAsked, Network, Subnet};
@@ -58,6 +60,7 @@ pub struct Networks {
     /// Held while one is made or removed: ranges are chosen one after the other.
     making: tokio::sync::Mutex<()>,
     resolver: resolver::Resolver,
+    denials: denials::Denials,
 }
 
 #[derive(Debug, Default)]
@@ -151,6 +154,17 @@ impl Known {
                 Err(Failure::invalid(message))
             }
         }
+    }
+
+    /// Who may send from an address on a bridge.
+    fn sender(&self, bridge: &str, address: IpAddr) -> Option<HexId> {
+        let of = |one: &Attachment| {
+            one.endpoint.as_ref().is_some_and(|endpoint| {
+                endpoint.sources().any(|source| source == address)
+                    && casemate_spec::wire::Network::bridge_of(&endpoint.network) == bridge
+            })
+        };
+        self.attachments.iter().find(|(_, all)| all.iter().any(of)).map(|(id, _)| id.clone())
     }
 
     /// Everybody who is on a network, while they run.

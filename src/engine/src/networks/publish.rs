@@ -58,16 +58,23 @@ fn is_open(engine: &Engine, container: &Container) -> bool {
     OPEN.contains(&judged.unwrap_or(&engine.host.policy))
 }
 
+/// What its tenant may reach, and what it asks for itself.
+///
+/// # Errors
+/// The label is none.
+pub fn lists<'a>(engine: &'a Engine, container: &Container) -> Result<(Option<&'a Rules>, Option<Rules>)> {
+    let quota = engine.settings.quotas.get(&container.tenant);
+    let asked = container.config.labels.iter().flatten().find(|(name, _)| *name == LABEL);
+    let asked = asked.map(|(_, text)| Rules::of_label(text)).transpose()?;
+    Ok((quota.and_then(|quota| quota.egress.as_ref()), asked))
+}
+
 /// What its tenant may reach, and its label leaves of that.
 ///
 /// # Errors
 /// The label is none.
 pub fn egress(engine: &Engine, container: &Container) -> Result<Option<Rules>> {
-    let quota = engine.settings.quotas.get(&container.tenant);
-    let tenant = quota.and_then(|quota| quota.egress.as_ref());
-    let asked = container.config.labels.iter().flatten().find(|(name, _)| *name == LABEL);
-    let asked = asked.map(|(_, text)| Rules::of_label(text)).transpose()?;
-    Ok(match (tenant, asked) {
+    Ok(match lists(engine, container)? {
         (Some(tenant), Some(asked)) => Some(tenant.both(&asked)),
         (tenant, asked) => tenant.cloned().or(asked),
     })

@@ -7,15 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use casemate_spec::wire::{Allowed, Ask, Audited, HexId, Names, Said};
+use casemate_spec::wire::{Allowed, Ask, HexId, Names, Said};
 use rustix::net::{RecvFlags, SendFlags};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 use tokio::sync::{Notify, mpsc, watch};
 
+use super::denials;
 use super::egress::is_link_local;
 use super::names::{Key, wanted};
-use crate::{Engine, Kind, Result};
+use crate::{Engine, Kind, Result, supervision};
 
 /// The first and the longest wait before a resolver that is gone is looked for again.
 const WAITS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(10));
@@ -196,14 +197,10 @@ async fn admit(engine: &Engine, container: &HexId, mut allowed: Vec<Allowed>, se
 
 async fn refused(engine: &Engine, container: &HexId, name: String) {
     let Some(found) = engine.containers.by_id(container) else { return };
-    let said = Audited {
-        who: format!("container {}", found.name()),
-        tenant: found.tenant.to_string(),
-        action: "egress.name".to_owned(),
-        object: name,
-        verdict: "denied".to_owned(),
-        reason: "the container's egress list has no such name".to_owned(),
-    };
+    let reason = denials::of_name(engine, &found, &name);
+    let event = [("destination", name.clone()), ("reason", reason.clone())];
+    supervision::tell_listeners(engine, &found, "egress_denied", &event);
+    let said = denials::denial(&found, "egress.name", &name, reason);
     // The next denial is told, if this one cannot be.
     engine.broker.done(Ask::Audit(said), &[]).await.ok();
 }

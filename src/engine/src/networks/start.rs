@@ -9,7 +9,7 @@ use casemate_spec::wire::{Adopted, Ask, HexId};
 use super::network::{Attachment, EndpointAsked, Network};
 use super::publish::Plan;
 use super::usual::{self, BRIDGE, is_predefined};
-use super::{ENDPOINTS, NETWORK, addresses, publish, shown};
+use super::{ENDPOINTS, NETWORK, addresses, denials, publish, shown};
 use crate::containers::{Config, Container, HostConfig};
 use crate::{Engine, Failure, Kind, Result};
 
@@ -119,12 +119,14 @@ pub async fn up(engine: &Arc<Engine>, container: &Container) -> Result<()> {
         return Err(failure);
     }
     engine.networks.resolver.settle().await;
+    engine.networks.denials.ready().await;
     told(engine, container, &after, "connect");
     Ok(())
 }
 
 /// After its end, or a start that failed: what it had is free again.
-pub async fn down(engine: &Engine, container: &Container) {
+pub async fn down(engine: &Arc<Engine>, container: &Container) {
+    denials::end(engine, &container.id);
     let (before, after) = {
         let mut known = engine.networks.known();
         let Some(all) = known.attachments.get_mut(&container.id) else { return };
@@ -186,11 +188,17 @@ pub fn explained(engine: &Engine, container: &Container, failure: Failure) -> Fa
 }
 
 /// After a start of the daemon: what was being made is nobody's, every network is there again, and what a container had
-/// that does not run is free.
+/// that does not run is free. Before that, what containers were refused while there was no daemon is heard.
 ///
 /// # Errors
 /// The metadata cannot be written, or the broker is gone.
 pub async fn reconcile(engine: &Arc<Engine>, running: &[Adopted]) -> Result<()> {
+    let has_endpoint = |all: &Vec<Attachment>| all.iter().any(|one| one.endpoint.is_some());
+    let connected = engine.networks.known().attachments.values().any(has_endpoint);
+    if connected {
+        engine.networks.denials.ready().await;
+        denials::catch_up(engine);
+    }
     let networks: Vec<Arc<Network>> = engine.networks.known().networks.values().cloned().collect();
     for network in networks {
         let done = if network.pending {

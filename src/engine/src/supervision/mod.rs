@@ -39,7 +39,7 @@ pub use signals::parse as signal;
 pub use start::{restart, start};
 pub use stdio::{Chunk, Stdio, Stream, frame};
 pub use stop::{end, kill, stop};
-pub use tell::tell;
+pub use tell::{tell, tell_listeners};
 pub use top::{Top, top};
 pub use wait::{Condition, Waited, wait};
 

@@ -220,16 +220,27 @@ pub fn log(group: u16, prefix: &str) -> Expression {
     expression("log", |data| {
         data.attribute(1, &group.to_be_bytes());
         data.text(2, prefix);
-        data.network(3, 128);
+        data.network(3, 96);
     })
 }
 
-/// Not more often than this in a second.
-pub fn limit(rate: u64, burst: u32) -> Expression {
-    expression("limit", |data| {
-        data.attribute(1, &rate.to_be_bytes());
-        data.attribute(2, &1_u64.to_be_bytes());
-        data.network(3, burst);
+/// Goes on not more often than this in a second, for each key that begins at a register. The set keeps a key for so long
+/// after its last packet.
+pub fn pace(set: &str, key: u32, (rate, burst): (u64, u32), milliseconds: u64) -> Expression {
+    expression("dynset", |data| {
+        data.text(1, set);
+        // NFT_DYNSET_OP_UPDATE
+        data.network(3, 1);
+        data.network(4, REGISTERS + key);
+        data.attribute(6, &milliseconds.to_be_bytes());
+        data.nest(7, |limit| {
+            limit.text(1, "limit");
+            limit.nest(2, |data| {
+                data.attribute(1, &rate.to_be_bytes());
+                data.attribute(2, &1_u64.to_be_bytes());
+                data.network(3, burst);
+            });
+        });
     })
 }
 

@@ -1,6 +1,6 @@
 //! What is true of a network, of a container on it, and for a while: as elements of sets.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use casemate_spec::wire::{Allowed, Endpoint, HexId, Network, NetworkKind, Protocol, Published, Subnet};
 
@@ -71,10 +71,7 @@ pub fn of_endpoint(endpoint: &Endpoint, network: &Network) -> Vec<Element> {
     let element = |set, key: &[Value]| Element::new(set, what.clone(), key);
     let (port, mac) = (|| Value::interface(&port), || Value::mac(endpoint.mac));
     let mut list = vec![element(&PORTS, &[port()]), element(&MACS, &[port(), mac()])];
-    // Every interface has one, whoever gave it another.
-    let local = IpAddr::V6(link_local(endpoint.mac));
-    let own = || endpoint.addresses.iter().map(|(address, _)| *address).chain([local]);
-    for address in own() {
+    for address in endpoint.sources() {
         let set = of(address, &SENDERS4, &SENDERS6);
         list.push(element(set, &[port(), mac(), Value::address(address)]));
         let from = [Value::interface(&bridge), Value::address(address)];
@@ -96,7 +93,7 @@ pub fn of_endpoint(endpoint: &Endpoint, network: &Network) -> Vec<Element> {
     }
     let allowed = endpoint.egress.iter().flat_map(|egress| &egress.allow);
     let all: Vec<Line> = allowed.flat_map(lines).collect();
-    for from in own() {
+    for from in endpoint.sources() {
         list.extend(merged(from, &all).into_iter().map(|(first, last, protocol, ports)| {
             let [protocol, ports] = class(protocol, ports);
             let to = Value::addresses(first, last);
@@ -191,12 +188,6 @@ fn merged(from: IpAddr, lines: &[Line]) -> Vec<(IpAddr, IpAddr, u8, Option<(u16,
     merged
 }
 
-/// The address that an interface gives itself (RFC 4291, appendix A).
-pub fn link_local([a, b, c, d, e, f]: [u8; 6]) -> Ipv6Addr {
-    let pair = |high: u8, low: u8| u16::from_be_bytes([high, low]);
-    Ipv6Addr::new(0xfe80, 0, 0, 0, pair(a ^ 2, b), pair(c, 0xff), pair(0xfe, d), pair(e, f))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,11 +206,5 @@ mod tests {
         let shown: Vec<String> =
             merged.iter().map(|(first, last, protocol, _)| format!("{first}-{last} {protocol}")).collect();
         assert_eq!(shown, ["10.0.0.0-10.255.255.255 6", "10.1.0.0-10.1.255.255 17"]);
-    }
-
-    #[test]
-    fn the_address_of_an_interface_is_what_the_kernel_gives_it() {
-        let address = link_local([0x02, 0x42, 0xac, 0x11, 0x00, 0x02]);
-        assert_eq!(address.to_string(), "fe80::42:acff:fe11:2");
     }
 }

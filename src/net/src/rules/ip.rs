@@ -3,18 +3,18 @@
 //! A packet that no chain of ours drops is still every other table's to drop: published ports do not go past the host's
 //! own firewall.
 
-use casemate_spec::wire::REFUSED_GROUP;
+use casemate_spec::wire::Denial;
 
 use super::batch::{Batch, Hook, INET};
 use super::expression::{
     Expression, INVALID, KNOWN, LOCAL, Meta, Part, TRANSLATED, Verdict, at_least, at_most, connection_state,
-    connection_status, destination_kind, find, is, is_not, limit, load, log, mask, masquerade, meta,
-    not_within, payload, redirect, reject, verdict, within,
+    connection_status, destination_kind, find, is, is_not, load, log, mask, masquerade, meta, not_within,
+    pace, payload, redirect, reject, verdict, within,
 };
 use super::sets::{
     ADMITTED4, ADMITTED6, ALLOWED4, ALLOWED6, ANY4, ANY6, AT4, AT6, BRIDGES, Element, GATEWAYS4, GATEWAYS6,
-    HIDDEN, INTERNAL, KIN, LIMITED4, LIMITED6, LOOPS, NEAR4, NEAR6, SELVES4, SELVES6, SUBNETS4, SUBNETS6,
-    Set, TALKS,
+    HIDDEN, INTERNAL, KIN, LIMITED4, LIMITED6, LOOPS, NEAR4, NEAR6, REFUSED4, REFUSED6, SELVES4, SELVES6,
+    SUBNETS4, SUBNETS6, Set, TALKS,
 };
 
 /// IP's versions, and where their addresses stand.
@@ -31,7 +31,14 @@ const SIX: Version = Version { number: 10, source: 8, destination: 24, length: 1
 const ICMP6: u8 = 58;
 /// The chain of what is allowed beyond one's own networks.
 const ALLOWANCES: &str = "allowances";
+/// The chains of what is refused, by the reason.
 const REFUSE: &str = "refuse";
+const REFUSE_NEAR: &str = "refuse-link-local";
+/// So many refused packets of each container are told of in a second, and so many at once: a flood of one costs little, and
+/// hides nobody else's.
+const TOLD: (u64, u32) = (10, 50);
+/// How long a container's count is kept after its last refused packet, in milliseconds.
+const COUNTED: u64 = 60_000;
 
 impl Version {
     fn only(self) -> [Expression; 2] {
@@ -125,8 +132,10 @@ pub fn chains(batch: &mut Batch<'_>) {
     let rules = vec![rule([&from_us(), &loopback(FOUR.destination), &drop])];
     chain(batch, "guard", place("filter", 0, -300), rules);
     chain(batch, ALLOWANCES, None, Vec::new());
-    let refuse = vec![vec![limit(10, 50), log(REFUSED_GROUP, batch.name())], vec![reject()]];
-    chain(batch, REFUSE, None, refuse);
+    for (name, why) in [(REFUSE, Denial::NotListed), (REFUSE_NEAR, Denial::LinkLocal)] {
+        let rules = refuse(batch.name(), why);
+        chain(batch, name, None, rules);
+    }
     chain(batch, "egress", place("filter", 0, -150), egress());
     let mut published = vec![rule([&loopback(FOUR.destination), &accept]), rule([&to_host(false), &accept])];
     published.extend(redirects());
@@ -157,10 +166,20 @@ pub fn chains(batch: &mut Batch<'_>) {
     chain(batch, "leave", place("nat", 4, 100), leave);
 }
 
+/// Tells of it, and answers that it is refused.
+fn refuse(table: &str, why: Denial) -> Vec<Vec<Expression>> {
+    let prefix = format!("{table} {}", why.word());
+    let tell = |version: Version, set: &Set| {
+        let who = [meta(Meta::InName, 0), version.source(4), pace(set.name, 0, TOLD, COUNTED)];
+        rule([&version.only(), &who, &[log(Denial::group(table), &prefix)]])
+    };
+    vec![tell(FOUR, &REFUSED4), tell(SIX, &REFUSED6), vec![reject()]]
+}
+
 /// New connections of containers, before any address is translated.
 fn egress() -> Vec<Vec<Expression>> {
     let accept = end(Verdict::Accept);
-    let refuse = end(Verdict::Goto(REFUSE));
+    let (refuse, refuse_near) = (end(Verdict::Goto(REFUSE)), end(Verdict::Goto(REFUSE_NEAR)));
     let mut rules = vec![rule([&from_elsewhere(), &accept]), rule([&has_state(KNOWN), &accept])];
     // Neighbours and groups are asked for, and answered, whatever else is allowed.
     for (first, last) in [(130, 136), (143, 143)] {
@@ -176,12 +195,12 @@ fn egress() -> Vec<Vec<Expression>> {
     let near =
         |version: Version, set: &Set| [meta(Meta::InName, 0), version.source(4), not_within(set.name, 0)];
     let four = [payload(Part::Network, FOUR.destination, 2, 0), is(0, &[169, 254])];
-    rules.push(rule([&FOUR.only(), &four, &near(FOUR, &NEAR4), &refuse]));
+    rules.push(rule([&FOUR.only(), &four, &near(FOUR, &NEAR4), &refuse_near]));
     let six = [payload(Part::Network, SIX.destination, 2, 0), mask(0, &[0xff, 0xc0]), is(0, &[0xfe, 0x80])];
-    rules.push(rule([&SIX.only(), &six, &to_host(true), &near(SIX, &NEAR6), &refuse]));
+    rules.push(rule([&SIX.only(), &six, &to_host(true), &near(SIX, &NEAR6), &refuse_near]));
     let metadata = [0xfd, 0, 0x0e, 0xc2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x02, 0x54];
     let six = [SIX.destination(0), is(0, &metadata)];
-    rules.push(rule([&SIX.only(), &six, &near(SIX, &NEAR6), &refuse]));
+    rules.push(rule([&SIX.only(), &six, &near(SIX, &NEAR6), &refuse_near]));
     for (version, limited) in [(FOUR, &LIMITED4), (SIX, &LIMITED6)] {
         rules.push(rule([&version.only(), &near(version, limited), &accept]));
     }

@@ -41,10 +41,12 @@ pub struct Set {
     pub ranges: bool,
     /// Elements go by themselves, after a time.
     pub fades: bool,
+    /// Elements are put there by packets.
+    pub grows: bool,
 }
 
 const fn set(family: u8, name: &'static str, key: &'static [Field]) -> Set {
-    Set { family, name, key, data: &[], ranges: false, fades: false }
+    Set { family, name, key, data: &[], ranges: false, fades: false, grows: false }
 }
 
 const fn ranges(name: &'static str, key: &'static [Field]) -> Set {
@@ -107,6 +109,10 @@ pub static ALLOWED6: Set = ranges("allowed6", &[Six, Six, Protocol, Range]);
 pub static ADMITTED4: Set = Set { fades: true, ..set(INET, "admitted4", &[Four, Four, Protocol, Range]) };
 /// The same for a while.
 pub static ADMITTED6: Set = Set { fades: true, ..set(INET, "admitted6", &[Six, Six, Protocol, Range]) };
+/// Of whose refused packets the log was told lately, each with how many more it may be told of.
+pub static REFUSED4: Set = Set { fades: true, grows: true, ..set(INET, "refused4", &[Interface, Four]) };
+/// Of whose refused packets the log was told lately, each with how many more it may be told of.
+pub static REFUSED6: Set = Set { fades: true, grows: true, ..set(INET, "refused6", &[Interface, Six]) };
 /// Our ports of bridges.
 pub static PORTS: Set = set(BRIDGE, "ports", &[Interface]);
 /// Who may send through a port.
@@ -117,10 +123,10 @@ pub static SENDERS4: Set = set(BRIDGE, "senders4", &[Interface, Mac, Four]);
 pub static SENDERS6: Set = set(BRIDGE, "senders6", &[Interface, Mac, Six]);
 
 /// All of them.
-pub static ALL: [&Set; 29] = [
+pub static ALL: [&Set; 31] = [
     &BRIDGES, &INTERNAL, &HIDDEN, &LOOPS, &TALKS, &KIN, &GATEWAYS4, &GATEWAYS6, &SUBNETS4, &SUBNETS6, &ANY4,
     &ANY6, &AT4, &AT6, &SELVES4, &SELVES6, &NEAR4, &NEAR6, &LIMITED4, &LIMITED6, &CLASSES, &ALLOWED4,
-    &ALLOWED6, &ADMITTED4, &ADMITTED6, &PORTS, &MACS, &SENDERS4, &SENDERS6,
+    &ALLOWED6, &ADMITTED4, &ADMITTED6, &REFUSED4, &REFUSED6, &PORTS, &MACS, &SENDERS4, &SENDERS6,
 ];
 
 impl Field {
@@ -176,11 +182,13 @@ impl Set {
         const INTERVAL: u32 = 4;
         const MAP: u32 = 8;
         const TIMEOUT: u32 = 16;
+        const EVALUATED: u32 = 32;
         const CONCATENATED: u32 = 128;
         let flag = |has: bool, bit| if has { bit } else { 0 };
         let flags = flag(self.ranges, INTERVAL | CONCATENATED)
             | flag(!self.data.is_empty(), MAP)
-            | flag(self.fades, TIMEOUT);
+            | flag(self.fades, TIMEOUT)
+            | flag(self.grows, EVALUATED);
         body.text(2, self.name);
         body.network(3, flags);
         body.network(4, kind(self.key));

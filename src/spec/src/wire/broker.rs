@@ -234,6 +234,10 @@ pub enum Ask {
     /// it: a `SOCK_SEQPACKET` socket for [`super::Names`] and [`super::Said`]. It ends when the resolver does: then it is
     /// asked for again.
     Resolver,
+    /// Where the kernel tells of connections that egress rules refuse. Answer: [`Answer::Connected`] with a socket of
+    /// nfnetlink_log(7) that can be read and cannot be configured. All daemons get the same one, so that nothing is missed
+    /// between them.
+    Denials,
     /// A line for the audit log, about what the daemon itself decided.
     Audit(Audited),
     /// The daemon ends in good order: the broker lets containers run on (`keep`), or has seen them stopped.
@@ -296,7 +300,7 @@ pub enum Answer {
         /// The process, as the host numbers it.
         pid: i32,
     },
-    /// To [`Ask::Connect`] and [`Ask::Resolver`].
+    /// To [`Ask::Connect`], [`Ask::Resolver`] and [`Ask::Denials`].
     Connected,
     /// To [`Ask::Release`].
     Exited(Exited),

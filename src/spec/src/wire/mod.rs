@@ -31,7 +31,7 @@ pub use container::{
 pub use forward::Forward;
 pub use name::{HexId, PolicyName, Tenant};
 pub use network::{
-    Allowed, Egress, Endpoint, NetOrder, Network, NetworkKind, Protocol, Published, REFUSED_GROUP, Subnet,
+    Allowed, Denial, Egress, Endpoint, NetOrder, Network, NetworkKind, Protocol, Published, Subnet,
 };
 pub use resolver::{AllowedName, Client, Names, Opened, Said};
 pub use shim::{Frame, LogOrder, Order, Outcome, PACKET};

@@ -9,8 +9,37 @@ use serde::{Deserialize, Serialize};
 
 use super::{HexId, Tenant};
 
-/// The group of nfnetlink_log(7) that hears of connections which an egress policy refused; the prefix is the table's name.
-pub const REFUSED_GROUP: u16 = 3378;
+/// Why egress rules refuse a connection: it is the word behind the table's name in the prefix of what they log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Denial {
+    /// The list of what the container may reach does not have it.
+    NotListed,
+    /// It goes to where clouds keep the credentials of the host.
+    LinkLocal,
+}
+
+impl Denial {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::NotListed, Self::LinkLocal];
+
+    /// As it is logged.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::NotListed => "not-listed",
+            Self::LinkLocal => "link-local",
+        }
+    }
+
+    /// The group of nfnetlink_log(7) that hears of what the rules of a table refuse. A group has one listener on the host,
+    /// so that each instance has its own, by the digits in its table's name; in the upper half, since whoever else logs
+    /// counts from 0.
+    pub fn group(table: &str) -> u16 {
+        const USUAL: u16 = 0x3378;
+        let digits = table.rsplit('-').next().and_then(|digits| digits.get(..4));
+        let own = digits.and_then(|digits| u16::from_str_radix(digits, 16).ok());
+        0x8000 | own.unwrap_or(USUAL)
+    }
+}
 
 /// A network of one tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -185,6 +214,9 @@ pub enum NetOrder {
         /// Seconds.
         seconds: u32,
     },
+    /// Have the netlink socket that is standard output told of every connection that egress rules refuse
+    /// ([`Denial::group`]). It goes on being told for as long as it is open.
+    Listen,
 }
 
 impl Network {
@@ -273,6 +305,18 @@ impl Endpoint {
         interface("cmv", &self.id)
     }
 
+    /// The address that the container's end gives itself (RFC 4291, appendix A).
+    pub fn link_local(&self) -> Ipv6Addr {
+        let [a, b, c, d, e, f] = self.mac;
+        let pair = |high: u8, low: u8| u16::from_be_bytes([high, low]);
+        Ipv6Addr::new(0xfe80, 0, 0, 0, pair(a ^ 2, b), pair(c, 0xff), pair(0xfe, d), pair(e, f))
+    }
+
+    /// Every address that its packets may come from.
+    pub fn sources(&self) -> impl Iterator<Item = IpAddr> {
+        self.addresses.iter().map(|(address, _)| *address).chain([self.link_local().into()])
+    }
+
     /// The name of the container's end.
     pub fn interface(&self) -> String {
         format!("eth{}", self.number)
@@ -318,6 +362,30 @@ mod tests {
         assert_eq!(six.last(), "fd00:1::ffff:ffff:ffff:ffff".parse::<IpAddr>().expect("an address"));
         assert!(six.has_host("fd00:1::ffff:ffff:ffff:ffff".parse().expect("an address")));
         assert!(subnet("0.0.0.0/0").contains("255.1.1.1".parse().expect("an address")));
+    }
+
+    #[test]
+    fn the_address_of_an_interface_is_what_the_kernel_gives_it() {
+        let endpoint = Endpoint {
+            id: HexId::from_bytes([1; 32]),
+            network: HexId::from_bytes([2; 32]),
+            number: 0,
+            mac: [0x02, 0x42, 0xac, 0x11, 0x00, 0x02],
+            addresses: vec![(subnet("172.17.0.2/16").address, 16)],
+            routes: Vec::new(),
+            ports: Vec::new(),
+            egress: None,
+            link_local: false,
+        };
+        let sources: Vec<String> = endpoint.sources().map(|address| address.to_string()).collect();
+        assert_eq!(sources, ["172.17.0.2", "fe80::42:acff:fe11:2"]);
+    }
+
+    #[test]
+    fn every_instance_has_a_group_of_its_own() {
+        assert_eq!(Denial::group("casemate-12ab000000000000"), 0x92ab);
+        assert_eq!(Denial::group("casemate-f2ab000000000000"), 0xf2ab);
+        assert_eq!(Denial::group("casemate"), Denial::group("casemate-é"));
     }
 
     #[test]

@@ -82,6 +82,7 @@ impl Ask {
             Ask::DisconnectNetworks { .. } => row("network.disconnect", true, When::Alive, &[]),
             Ask::Admit { .. } => row("network.admit", true, When::Alive, &[]),
             Ask::Resolver => row("resolver", false, When::Any, &[]),
+            Ask::Denials => row("denials", false, When::Any, &[]),
             Ask::Audit(_) => row("audit", false, When::Any, &[]),
             Ask::Farewell { .. } => row("farewell", true, When::Any, &[]),
         }
