@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use casemate_spec::netlink::{attributes, messages};
-use casemate_spec::wire::{Answer, NetOrder, Refusal, RefusalKind};
+use casemate_spec::wire::{Answer, NetOrder, Refusal};
 use casemate_spec::{Error, Result};
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
@@ -13,7 +13,6 @@ use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
 use crate::broker::{Asker, Broker, refused};
 use crate::child::Listen;
 use crate::networks::outcome;
-use crate::refusal::refuse;
 
 /// `NFNLGRP_NFTABLES`
 const GROUP: u32 = 7;
@@ -47,9 +46,7 @@ impl Broker {
     /// Has a socket told of what egress rules refuse, and gives it away. It is kept for the next daemon: what is refused
     /// while there is none waits in it.
     pub(crate) fn denials(&mut self, asker: &Asker) -> Result<(), Refusal> {
-        if self.host.rootless {
-            return Err(refuse(RefusalKind::Unsupported, "networks need root of the host"));
-        }
+        self.have_networks()?;
         let copy = |socket: &OwnedFd| {
             let copy = socket.try_clone().map_err(|error| refused(Error::io("netfilter", &error)));
             copy.map(|copy| (Answer::Connected, vec![copy]))
@@ -59,7 +56,7 @@ impl Broker {
             self.answer(asker, answer);
             return Ok(());
         }
-        let socket = socket(0).map_err(refused)?;
+        let socket = self.there(|| socket(0)).map_err(refused)?;
         let mut command = self.net_command(&NetOrder::Listen).map_err(refused)?;
         command.stdout(socket.try_clone().map_err(|error| refused(Error::io("netfilter", &error)))?);
         let asker = asker.clone();

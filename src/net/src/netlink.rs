@@ -7,6 +7,7 @@ pub use casemate_spec::netlink::{Message, attributes, messages, word};
 use casemate_spec::{Error, Result};
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::sockopt;
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType};
 
 /// `NLM_F_REQUEST`
@@ -111,6 +112,11 @@ impl Writer {
     }
 }
 
+/// Root of the host gets what it asks for; root of a user namespace no more than the host gives to everybody.
+fn as_much(forced: Result<(), Errno>, usual: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
+    if forced == Err(Errno::PERM) { usual() } else { forced }
+}
+
 /// A socket; it belongs to the network namespace in which it was opened. It is closed by the end of this program, which comes
 /// soon: with the last of a socket to nftables the kernel waits until nobody looks at what was removed any more, some 10 ms,
 /// and everybody knows by then that we are done.
@@ -127,8 +133,12 @@ impl Socket {
             let family = AddressFamily::NETLINK;
             let socket = rustix::net::socket_with(family, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
             rustix::net::bind(&socket, &SocketAddrNetlink::new(0, 0))?;
-            rustix::net::sockopt::set_socket_send_buffer_size_force(&socket, LARGEST)?;
-            rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, LARGEST)?;
+            as_much(sockopt::set_socket_send_buffer_size_force(&socket, LARGEST), || {
+                sockopt::set_socket_send_buffer_size(&socket, LARGEST)
+            })?;
+            as_much(sockopt::set_socket_recv_buffer_size_force(&socket, LARGEST), || {
+                sockopt::set_socket_recv_buffer_size(&socket, LARGEST)
+            })?;
             Ok(Self(ManuallyDrop::new(socket)))
         };
         open().map_err(|errno: Errno| Error::os("netlink", errno.raw_os_error()))
@@ -140,7 +150,9 @@ impl Socket {
     /// It is none, or the kernel's.
     pub fn given(socket: impl AsFd, room: usize) -> Result<Self> {
         let take = || {
-            rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, room)?;
+            as_much(sockopt::set_socket_recv_buffer_size_force(&socket, room), || {
+                sockopt::set_socket_recv_buffer_size(&socket, room)
+            })?;
             rustix::io::fcntl_dupfd_cloexec(&socket, 0).map(ManuallyDrop::new).map(Self)
         };
         take().map_err(|errno: Errno| Error::os("netlink", errno.raw_os_error()))

@@ -103,6 +103,7 @@ impl NetOrder {
                 endpoints.iter().try_for_each(endpoint)
             }
             Self::Admit { allowed: asked, .. } => asked.iter().try_for_each(allowed),
+            Self::Listen => Ok(()),
         }
     }
 }
