@@ -1,10 +1,11 @@
 //! The command line.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use casemate_spec::wire::PolicyName;
+use casemate_spec::wire::{PolicyName, Tenant};
 use casemate_spec::{Error, Result};
 
 const USAGE: &str = "\
@@ -19,7 +20,8 @@ Starts casemated, confined, and does with privilege what it may ask for.
       --libexec DIR        Where runtime, casemate-shim and casemate-layer are [default: beside this program]
       --daemon FILE        The daemon [default: casemated beside this program]
       --policy NAME        The policy of containers for which none is asked [default: runtime.toml's]
-      --macvlan NAME       An interface of the host that macvlan networks may be built upon; any number of times
+      --macvlan IF[=TENANT]  An interface of the host that macvlan networks of one tenant (default) may be built upon;
+                           any number of times
       --network-namespace FILE  Where networks are, for a user without root [default: none, and this one for root]
       --channel-stdin      Do not start the daemon: it is at the other end of standard input, a socket
 ";
@@ -52,8 +54,8 @@ pub struct Arguments {
     pub daemon: PathBuf,
     /// `--policy`
     pub policy: Option<PolicyName>,
-    /// `--macvlan`
-    pub macvlan: Vec<String>,
+    /// `--macvlan`: who is upon one interface reaches each other, so that each is one tenant's.
+    pub macvlan: BTreeMap<String, Tenant>,
     /// `--network-namespace`
     pub namespace: Option<PathBuf>,
     /// `--channel-stdin`: whoever started us holds the daemon's end. It gives nobody more than he has, as he is root.
@@ -81,7 +83,7 @@ pub fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Asked> {
 fn serve(words: Vec<OsString>) -> Result<Arguments> {
     let (mut data, mut config, mut libexec, mut daemon, mut namespace) = (None, None, None, None, None);
     let mut run = PathBuf::from("/run/casemate");
-    let (mut listen, mut macvlan, mut policy, mut channel) = (Vec::new(), Vec::new(), None, false);
+    let (mut listen, mut macvlan, mut policy, mut channel) = (Vec::new(), BTreeMap::new(), None, false);
     let mut words = words.into_iter();
     while let Some(word) = words.next() {
         let name = word.to_string_lossy().into_owned();
@@ -100,7 +102,13 @@ fn serve(words: Vec<OsString>) -> Result<Arguments> {
             "--libexec" => libexec = Some(PathBuf::from(value)),
             "--daemon" => daemon = Some(PathBuf::from(value)),
             "--network-namespace" => namespace = Some(PathBuf::from(value)),
-            "--macvlan" => macvlan.push(text()?.to_owned()),
+            "--macvlan" => {
+                let (parent, tenant) = text()?.split_once('=').unwrap_or((text()?, "default"));
+                let before = macvlan.insert(parent.to_owned(), tenant.parse::<Tenant>()?);
+                if before.is_some_and(|before| before.as_str() != tenant) {
+                    return Err(Error::new(&name, format!("interface {parent} is given to two tenants")));
+                }
+            }
             "--policy" => policy = Some(text()?.parse()?),
             "--listen" => {
                 let address = text()?
@@ -151,6 +159,10 @@ mod tests {
             assert!(say(bad).is_err_and(|(_, code)| code == 2), "{bad}");
         }
         assert!(say(&format!("{good} --policy ../x")).is_err());
+        let macvlan = "--macvlan eth1=red --macvlan eth2 --macvlan eth1=";
+        assert_eq!(say(&format!("{good} {macvlan}red")), Ok(()));
+        assert!(say(&format!("{good} {macvlan}blue")).is_err_and(|(said, _)| said.contains("two tenants")));
+        assert!(say(&format!("{good} {macvlan}")).is_err(), "no tenant's name");
         assert!(say(&format!("{good} --listen /run/api.sock")).is_err(), "only TCP");
     }
 }

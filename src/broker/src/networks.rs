@@ -68,11 +68,13 @@ impl Broker {
             return conflict(format!("network {}: it is there, and another", network.id.short()));
         }
         if let NetworkKind::Macvlan { parent } = &network.kind
-            && !self.arguments.macvlan.contains(parent)
+            && self.arguments.macvlan.get(parent) != Some(&network.tenant)
         {
-            let mut refusal =
-                refuse(RefusalKind::Denied, format!("interface {parent}: it is none to build upon"));
-            refusal.hint = Some(format!("the operator starts casemate-broker with --macvlan {parent}"));
+            // Whether it is another's, or there at all, is not theirs to know.
+            let text = format!("interface {parent}: it is none for tenant {} to build upon", network.tenant);
+            let mut refusal = refuse(RefusalKind::Denied, text);
+            let hint = format!("the operator starts casemate up with --macvlan {parent}={}", network.tenant);
+            refusal.hint = Some(hint);
             return Err(refusal);
         }
         let others = || self.networks.values().filter(|other| other.id != network.id);

@@ -78,6 +78,10 @@ pub struct UpArgs {
     /// The policy of containers that name none
     #[arg(long, value_name = "NAME")]
     pub policy: Option<PolicyName>,
+    /// An interface of the host that networks of one tenant may be built upon (macvlan), any number of times; else what
+    /// casemate.toml says in `macvlan`. Without a tenant it is `default`
+    #[arg(long, value_name = "IF[=TENANT]")]
+    pub macvlan: Vec<String>,
     /// Return once it answers, and leave it running
     #[arg(long)]
     pub detach: bool,

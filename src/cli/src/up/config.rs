@@ -34,11 +34,33 @@ pub fn write_default(place: &Place) -> Result<()> {
 /// The port that Docker's clients expect TLS on.
 const PORT: u16 = 2376;
 
-/// The one key of it that is ours to read: the daemon reads and checks the others.
+/// The keys of it that are ours to read, and not the unprivileged side's to act on: the daemon reads and checks the others.
 #[derive(Default, Deserialize)]
 struct Ours {
     #[serde(default)]
     hosts: Vec<String>,
+    #[serde(default)]
+    macvlan: Vec<String>,
+}
+
+impl Ours {
+    fn read(place: &Place) -> Result<Self> {
+        let path = place.etc.join("casemate.toml");
+        match std::fs::read_to_string(&path) {
+            Ok(text) => toml::from_str(&text)
+                .map_err(|error| Error::new(path.display().to_string(), error.to_string())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(Error::io(path.display().to_string(), &error)),
+        }
+    }
+}
+
+/// Interfaces of the host that networks may be built upon, each with its tenant.
+///
+/// # Errors
+/// The configuration cannot be read.
+pub fn macvlan(place: &Place) -> Result<Vec<String>> {
+    Ok(Ours::read(place)?.macvlan)
 }
 
 /// Where the API is to be offered.
@@ -48,11 +70,7 @@ struct Ours {
 pub fn hosts(place: &Place) -> Result<Vec<SocketAddr>> {
     let path = place.etc.join("casemate.toml");
     let refuse = |why: String| Error::new(path.display().to_string(), why);
-    let ours: Ours = match std::fs::read_to_string(&path) {
-        Ok(text) => toml::from_str(&text).map_err(|error| refuse(error.to_string()))?,
-        Err(error) if error.kind() == ErrorKind::NotFound => Ours::default(),
-        Err(error) => return Err(Error::io(path.display().to_string(), &error)),
-    };
+    let ours = Ours::read(place)?;
     if ours.hosts.is_empty() {
         return Ok(vec![(Ipv4Addr::LOCALHOST, PORT).into()]);
     }

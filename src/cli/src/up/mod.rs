@@ -52,7 +52,8 @@ pub fn up(args: &UpArgs, data_root: &Path) -> Result<ExitCode> {
     let first = addresses.iter().map(|address| reachable(*address)).next();
     let first = first.ok_or_else(|| Error::new("hosts", "there is none to listen on"))?;
     crate::place::write(&place.run.join(ADDRESS), first.to_string().as_bytes(), 0o644, None)?;
-    let args = UpArgs { listen: addresses, ..args.clone() };
+    let macvlan = if args.macvlan.is_empty() { config::macvlan(&place)? } else { args.macvlan.clone() };
+    let args = UpArgs { listen: addresses, macvlan, ..args.clone() };
     if !args.detach {
         return supervise::in_foreground(&place, &libexec, &args, || say(&place));
     }
@@ -151,6 +152,7 @@ fn leave_behind(place: &Place, libexec: &Path, args: &UpArgs) -> Result<std::pro
     if let Some(policy) = &args.policy {
         command.arg("--policy").arg(policy.as_str());
     }
+    command.args(args.macvlan.iter().flat_map(|parent| ["--macvlan", parent]));
     command.current_dir("/").stdin(Stdio::null()).stdout(file).stderr(errors);
     command.spawn().map_err(|e| Error::io("casemate supervise", &e))
 }

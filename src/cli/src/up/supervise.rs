@@ -202,6 +202,7 @@ fn start(place: &Place, libexec: &Path, args: &UpArgs, apart: Option<&Apart>) ->
     if let Some(policy) = &args.policy {
         command.arg("--policy").arg(policy.as_str());
     }
+    command.args(args.macvlan.iter().flat_map(|parent| ["--macvlan", parent]));
     if let Some(apart) = apart {
         command.arg("--network-namespace").arg(apart.namespace());
     }

@@ -36,6 +36,8 @@ pub struct Config {
     pub log_opts: BTreeMap<String, String>,
     /// Ranges from which networks are taken.
     pub default_address_pools: Vec<AddressPool>,
+    /// Interfaces of the host that networks may be built upon (`IF[=TENANT]`); `casemate up` acts on it.
+    pub macvlan: Vec<Spanned<String>>,
     /// The host's address for published ports that name none.
     pub ip: Option<Spanned<String>>,
     /// Containers run on while the daemon is stopped.

@@ -1,6 +1,7 @@
 //! What of the configuration is about networks.
 
 use casemate_engine::networks::{Pool, Range, Rules};
+use casemate_spec::wire::Tenant;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -64,6 +65,12 @@ impl Config {
     pub(super) fn check_networks(&self) -> Result<(), Fault> {
         for pool in &self.default_address_pools {
             pool.read()?;
+        }
+        for parent in &self.macvlan {
+            let (name, tenant) = parent.get_ref().split_once('=').unwrap_or((parent.get_ref(), "default"));
+            if name.is_empty() || tenant.parse::<Tenant>().is_err() {
+                return Err(Fault::at(parent, "expected an interface and its tenant, IF=TENANT"));
+            }
         }
         if let Some(ip) = &self.ip
             && ip.get_ref().parse::<std::net::IpAddr>().is_err()

@@ -44,7 +44,7 @@ impl Needs {
                 Self { settings: true, namespace: true, names: resolver.is_some() }
             }
             NetOrder::Detach { inside, .. } => Self { namespace: *inside, ..none },
-            NetOrder::Drop { .. } | NetOrder::Admit { .. } => none,
+            NetOrder::Drop { .. } | NetOrder::Admit { .. } | NetOrder::Listen => none,
         }
     }
 
