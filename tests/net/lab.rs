@@ -106,10 +106,15 @@ impl Space {
 
     /// The same by UDP.
     pub fn udp(&self, address: &str) -> Option<String> {
+        self.udp_from(0, address)
+    }
+
+    /// The same from a port of one's own.
+    pub fn udp_from(&self, port: u16, address: &str) -> Option<String> {
         let address: SocketAddr = address.parse().expect("an address");
         self.within(|| {
             let any: IpAddr = if address.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
-            let socket = UdpSocket::bind((any, 0)).ok()?;
+            let socket = UdpSocket::bind((any, port)).ok()?;
             socket.set_read_timeout(Some(PATIENCE)).ok()?;
             socket.connect(address).ok()?;
             socket.send(b"?").ok()?;

@@ -113,3 +113,63 @@ fn thousands_of_ports_are_one_change() {
     lab.order(&detach(&net, &end)).expect("detached");
     assert!(!lab.host.run("nft list map inet casemate any4").contains("elements"));
 }
+
+/// Datagrams from one port to one port are one connection to the kernel, for as long as they keep coming: it must not
+/// lead to who was there before, nor to nobody.
+#[test]
+fn datagrams_that_never_stop_follow_a_port() {
+    let lab = Lab::new();
+    let net = network(20, "t");
+    lab.make(&net);
+    let ask = |from: &crate::lab::Space| from.udp_from(40_001, "192.0.2.1:8080");
+    let publish = |last: u8| {
+        let mut end = endpoint(20, last);
+        end.ports = vec![published("udp 0.0.0.0:8080 80")];
+        end
+    };
+    let both = [&lab.outside, &lab.host];
+    // Before anybody has the port.
+    assert!(both.into_iter().all(|from| ask(from).is_none()));
+    let first = lab.attach(&net, &publish(2));
+    first.serve(80);
+    assert!(both.into_iter().all(|from| ask(from).is_some()), "the first is not found");
+    lab.order(&detach(&net, &publish(2))).expect("detached");
+    let heir = lab.attach(&net, &endpoint(20, 2));
+    heir.serve(80);
+    assert!(
+        both.into_iter().all(|from| ask(from).is_none()),
+        "who has the address has the port's connections, too"
+    );
+    let second = lab.attach(&net, &publish(3));
+    second.serve(80);
+    assert!(both.into_iter().all(|from| ask(from).is_some()), "the second is not found");
+    // Rules that were away for a while.
+    lab.host.run("nft flush ruleset");
+    assert!(lab.outside.udp_from(40_002, "192.0.2.1:8080").is_none());
+    let repair = casemate_spec::wire::NetOrder::Repair {
+        networks: vec![net],
+        endpoints: vec![publish(3), endpoint(20, 2)],
+    };
+    lab.order(&repair).expect("repaired");
+    assert!(lab.outside.udp_from(40_002, "192.0.2.1:8080").is_some(), "it is not found after a repair");
+}
+
+/// What passes through the host to a port of that number elsewhere is left alone.
+#[test]
+fn others_connections_to_the_same_number_are_left_alone() {
+    let lab = Lab::new();
+    let net = network(20, "t");
+    lab.make(&net);
+    lab.outside.serve(8080);
+    let client = lab.attach(&net, &endpoint(20, 2));
+    assert!(client.udp_from(40_001, "192.0.2.2:8080").is_some());
+    let known =
+        || lab.host.run("cat /proc/net/nf_conntrack").lines().filter(|line| line.contains("40001")).count();
+    assert_eq!(known(), 1);
+    let mut end = endpoint(20, 3);
+    end.ports = vec![published("udp 0.0.0.0:8080 80")];
+    lab.attach(&net, &end);
+    assert_eq!(known(), 1, "a neighbour's connection is forgotten");
+    lab.order(&detach(&net, &endpoint(20, 2))).expect("detached");
+    assert_eq!(known(), 0, "a connection outlives who had it");
+}

@@ -10,6 +10,7 @@ use casemate_spec::{Error, Result};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::arguments::Arguments;
+use crate::flows::Flows;
 use crate::link::{End, Links};
 use crate::netlink::Socket;
 use crate::resolver;
@@ -58,9 +59,11 @@ pub fn attach(
     let connections = pairs(endpoints, networks)?;
     let links = Links::open()?;
     let rules = Rules::open(&arguments.table)?;
+    let flows = Flows::open()?;
     let rest = || {
+        flows.redirect(endpoints, &links)?;
         for connection in connections.iter().filter(|connection| connection.is_ours()) {
-            links.up(&connection.endpoint.host_interface())?;
+            links.up_for(&connection.endpoint.host_interface(), rules.name())?;
         }
         container_side(&connections, target, resolver)?;
         for connection in connections.iter().filter(|connection| connection.is_ours()) {
@@ -221,7 +224,9 @@ pub fn detach(
 ) -> Result<()> {
     let connections = pairs(endpoints, networks)?;
     let rules = Rules::open(&arguments.table)?;
+    let flows = Flows::open()?;
     // Nobody sends any more when nobody watches any more.
     remove_links(&connections, &Links::open()?, inside)?;
-    remove_rules(&connections, &rules)
+    remove_rules(&connections, &rules)?;
+    flows.forget(endpoints)
 }

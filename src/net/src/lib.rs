@@ -13,6 +13,7 @@
 mod arguments;
 mod attach;
 mod denials;
+mod flows;
 mod link;
 pub mod netlink;
 mod network;
@@ -24,8 +25,8 @@ mod settings;
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::Path;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::ExitCode;
 
 use casemate_spec::wire::NetOrder;
@@ -59,9 +60,6 @@ fn work(arguments: &Arguments) -> Result<()> {
     privilege::shed()?;
     let host = arguments.namespace.as_deref().map(go_there).transpose()?;
     let order = order::read(arguments)?;
-    if let (NetOrder::Make { network, .. }, Some(host)) = (&order, &host) {
-        network::check(network, host)?;
-    }
     // Whatever only root may open.
     let namespace = match &order {
         NetOrder::Attach { pid, .. } => Some(attach::target(*pid)?),
@@ -73,7 +71,21 @@ fn work(arguments: &Arguments) -> Result<()> {
         _ => None,
     };
     privilege::settle(Needs::of(&order))?;
-    carry_out(&order, namespace, resolver, arguments)
+    if let (NetOrder::Make { network, .. }, Some(host)) = (&order, &host) {
+        network::check(network, host)?;
+    }
+    carry_out(&order, namespace, resolver, arguments)?;
+    // Whoever waits for it need not wait for our end. What is heard of the kernel goes there, too, and nothing else then.
+    let told =
+        if matches!(order, NetOrder::Listen) { Ok(()) } else { std::io::stdout().write_all(b"done\n") };
+    told.map_err(|error| Error::io("standard output", &error))
+}
+
+/// Goes where the networks are, and keeps an eye on the host's own, which can be reached from there, too.
+fn go_there(namespace: &Path) -> Result<Links> {
+    let host = Links::open()?;
+    attach::enter(&attach::open(namespace)?)?;
+    Ok(host)
 }
 
 fn carry_out(
@@ -98,11 +110,4 @@ fn carry_out(
         }
         NetOrder::Listen => denials::listen(rustix::stdio::stdout(), &arguments.table),
     }
-}
-
-/// Goes where the networks are, and keeps an eye on the host's own, which can be reached from there, too.
-fn go_there(namespace: &Path) -> Result<Links> {
-    let host = Links::open()?;
-    attach::enter(&attach::open(namespace)?)?;
-    Ok(host)
 }

@@ -25,6 +25,7 @@ const MTU: u16 = 4;
 const LINK: u16 = 5;
 const MASTER: u16 = 10;
 const INFO: u16 = 18;
+const ALIAS: u16 = 20;
 const NAMESPACE: u16 = 28;
 /// `IFLA_INFO_*`
 const INFO_KIND: u16 = 1;
@@ -212,10 +213,24 @@ impl Links {
     /// # Errors
     /// The kernel's.
     pub fn up(&self, name: &str) -> Result<()> {
+        self.change(name, |_| {})
+    }
+
+    /// The same for one of the host's, and writes down whose it is (`ip link` shows it as its alias).
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn up_for(&self, name: &str, owner: &str) -> Result<()> {
+        self.change(name, |message| message.text(ALIAS, owner))
+    }
+
+    fn change(&self, name: &str, more: impl FnOnce(&mut Writer)) -> Result<()> {
         let index = self.known(name)?;
-        self.socket
-            .ask(NEW_LINK, 0, |message| interface(message, index, UP))
-            .map_err(|errno| failed(name, errno))
+        let done = self.socket.ask(NEW_LINK, 0, |message| {
+            interface(message, index, UP);
+            more(message);
+        });
+        done.map_err(|errno| failed(name, errno))
     }
 
     /// The names of all ports of these bridges.
@@ -363,6 +378,24 @@ impl Links {
         listed.map_err(|errno| failed("routes", errno))?;
         Ok(found)
     }
+
+    /// Whether an address is the host's own; one to which there is no way is not.
+    pub fn is_local(&self, address: IpAddr) -> bool {
+        /// `RTA_DST`, `RTN_LOCAL`
+        const DESTINATION: u16 = 1;
+        const LOCAL: u8 = 2;
+        let prefix = if address.is_ipv4() { 32 } else { 128 };
+        let mut local = false;
+        let heard = self.socket.hear(
+            GET_ROUTE,
+            |message| {
+                message.raw(&[family(address), prefix, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+                message.attribute(DESTINATION, &octets(address));
+            },
+            |message| local |= message.body.get(7) == Some(&LOCAL),
+        );
+        heard.is_ok() && local
+    }
 }
 
 /// Where a route leads to, and by which interface: unicast ones of the main table.
@@ -386,7 +419,8 @@ fn route(body: &[u8]) -> Option<(Subnet, Option<u32>)> {
     Some((Subnet { address: address?, prefix: *prefix, gateway: None }, out))
 }
 
-fn parse(bytes: &[u8]) -> Option<IpAddr> {
+/// An address, of either family.
+pub fn parse(bytes: &[u8]) -> Option<IpAddr> {
     let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
     let six = <[u8; 16]>::try_from(bytes).map(IpAddr::from);
     four.or(six).ok()
@@ -400,7 +434,8 @@ pub fn octets(address: IpAddr) -> Vec<u8> {
     }
 }
 
-fn family(address: IpAddr) -> u8 {
+/// `AF_INET`, `AF_INET6`
+pub fn family(address: IpAddr) -> u8 {
     if address.is_ipv4() { 2 } else { 10 }
 }
 

@@ -6,6 +6,7 @@ use casemate_spec::wire::{Endpoint, HexId, Network, NetworkKind};
 use casemate_spec::{Error, Result};
 
 use crate::arguments::Arguments;
+use crate::flows::Flows;
 use crate::link::Links;
 use crate::rules::sets::Element;
 use crate::rules::{self, Rules};
@@ -31,7 +32,7 @@ fn bridge(network: &Network, kin: &[HexId], links: &Links, rules: &Rules<'_>) ->
     check(network, links)?;
     let there = links.index(&name).is_some();
     let made = build(network, links).and_then(|()| rules.add(&facts(network, kin)));
-    let made = made.and_then(|()| links.up(&name));
+    let made = made.and_then(|()| links.up_for(&name, rules.name()));
     if made.is_err() && !there {
         // What it failed of is what counts.
         let undone = links.delete(&name).and_then(|()| rules.remove(&facts(network, kin)));
@@ -138,9 +139,10 @@ pub fn repair(networks: &[Network], endpoints: &[Endpoint], arguments: &Argument
         }
         Err(error) => and(Err(error)),
     }
+    and(Flows::open().and_then(|flows| flows.redirect(endpoints, &links)));
     and(settings::forward(&networks.iter().collect::<Vec<_>>()));
     for network in networks.iter().filter(|network| network.kind == NetworkKind::Bridge) {
-        and(build(network, &links).and_then(|()| links.up(&network.bridge())));
+        and(build(network, &links).and_then(|()| links.up_for(&network.bridge(), rules.name())));
     }
     for endpoint in endpoints {
         let Some(network) = by_id.get(&endpoint.network) else { continue };
@@ -150,7 +152,7 @@ pub fn repair(networks: &[Network], endpoints: &[Endpoint], arguments: &Argument
             and(links
                 .enslave(&port, &network.bridge())
                 .and_then(|()| links.set_port(&port, !network.icc, !endpoint.ports.is_empty()))
-                .and_then(|()| links.up(&port)));
+                .and_then(|()| links.up_for(&port, rules.name())));
         }
     }
     done

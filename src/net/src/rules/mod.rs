@@ -35,6 +35,11 @@ impl<'a> Rules<'a> {
         Ok(Self { socket: Socket::open(Some(rustix::net::netlink::NETFILTER))?, table })
     }
 
+    /// The tables' name, which is the instance's.
+    pub fn name(&self) -> &'a str {
+        self.table
+    }
+
     /// Adds elements, and the tables first where they are not there.
     ///
     /// # Errors
