@@ -180,7 +180,10 @@ fn what_runs_is_connected_and_disconnected() {
         (&["network", "connect", "host", "app"][..], "connected to host network"),
         (&["network", "connect", "nobody", "app"], "network nobody not found"),
         (&["run", "--rm", "--ip", "10.0.0.1", "busybox", "true"], "supported on user defined networks only"),
-        (&["run", "--rm", "--network", "back", "--ip", "10.99.0.1", "busybox", "true"], "out of range"),
+        (
+            &["run", "--rm", "--network", "back", "--ip", "10.99.0.1", "busybox", "true"],
+            "no configured subnet or ip-range",
+        ),
         (&["run", "--rm", "--network", "nobody", "busybox", "true"], "network nobody not found"),
     ] {
         refused(&world, words, says);
@@ -335,7 +338,7 @@ fn both_families_are_served_and_an_internal_network_has_no_way_out() {
     let range =
         ["network", "create", "--ipv6", "--subnet", "10.215.0.0/24", "--subnet", "fd00:215::/64", "dual"];
     world.ok(&range);
-    web(&world, "dual", &["--network", "dual", "--ip6", "fd00:215::77", "-p", "[::1]::80"]);
+    web(&world, "dual", &["--network", "dual", "--ip6", "fd00:215::77", "-p", "[::]::80"]);
     web(&world, "peer", &["--network", "dual"]);
     let six = "{{.NetworkSettings.Networks.dual.GlobalIPv6Address}}/{{.NetworkSettings.Networks.dual.GlobalIPv6PrefixLen}}";
     assert_eq!(inspect(&world, "dual", six), "fd00:215::77/64");

@@ -72,6 +72,9 @@ pub fn log_order(container: &Container) -> Result<LogOrder> {
 pub fn translate(engine: &Engine, container: &Container, purpose: Purpose) -> Result<wire::Container> {
     let policy = engine.settings.policy(&container.tenant);
     let mut asked = pure(container, policy, &|name, what| joined(engine, container, name, what, purpose))?;
+    if asked.namespaces.network == NamespaceOf::Own {
+        usual_parameters(&mut asked.sysctl, engine.host.rootless);
+    }
     if purpose == Purpose::Start {
         asked.endpoints = engine.networks.endpoints(&container.id);
         asked.resolver = !asked.endpoints.is_empty() && networks::resolvers(engine, container).ours;
@@ -117,6 +120,15 @@ pub fn pure(
         endpoints: Vec::new(),
         resolver: false,
     })
+}
+
+/// As Docker has it: in a network of its own anybody may bind a low port and send a ping, whatever capabilities there are.
+fn usual_parameters(asked: &mut BTreeMap<String, String>, rootless: bool) {
+    // All ids that there are in a container; without root of the host there may be fewer, and the kernel takes no others.
+    let ping = Some(("net.ipv4.ping_group_range", "0 65535")).filter(|_| !rootless);
+    for (name, value) in [("net.ipv4.ip_unprivileged_port_start", "0")].into_iter().chain(ping) {
+        asked.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+    }
 }
 
 /// Labels of an image can tighten as well as those of a request: the runtime takes care that they do no more.

@@ -109,7 +109,10 @@ fn admit(container: &Container, network: &Network, all: &[Attachment]) -> Result
 }
 
 /// Whether the addresses that are asked for lie in what the network was asked to be.
-fn wanted_inside(attachment: &Attachment, network: &Network) -> Result<()> {
+///
+/// # Errors
+/// In Docker's words.
+pub(super) fn wanted_inside(attachment: &Attachment, network: &Network) -> Result<()> {
     for four in [true, false] {
         let Some(wanted) = attachment.wanted(four)? else { continue };
         let subnet = network.subnet(four);
@@ -119,7 +122,7 @@ fn wanted_inside(attachment: &Attachment, network: &Network) -> Result<()> {
                 "user specified IP address is supported only when connecting to networks with user configured subnets"
                     .to_owned()
             }
-            _ => format!("no configured subnet contains IP address {wanted}"),
+            _ => format!("no configured subnet or ip-range contain the IP address {wanted}"),
         };
         return Err(Failure::invalid(format!("invalid endpoint settings:\n{message}")));
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use casemate_spec::wire::{Endpoint, HexId, Tenant};
 
+use super::connect::wanted_inside;
 use super::network::{Attachment, Driver, Network};
 use super::publish::Plan;
 use super::{Known, addresses, ports};
@@ -71,6 +72,10 @@ impl Known {
         let mut chosen = Vec::new();
         for subnet in &network.subnets {
             let wanted = attachment.wanted(subnet.range.is_ipv4())?;
+            if wanted.is_some() {
+                let within = format!("invalid config for network {}", network.name);
+                wanted_inside(attachment, network).map_err(|failure| failure.within(within))?;
+            }
             let free = addresses::choose(subnet, &taken, wanted)?;
             let address = free.ok_or_else(|| exhausted(network, subnet.range.is_ipv4()))?;
             chosen.push((address, subnet.range.prefix()));
@@ -110,7 +115,7 @@ impl Known {
         let has = |at: Option<usize>, four| at.is_some_and(|at| rows[at].0.address(four).is_some());
         let (has_four, has_six) = (has(four, true), has(six, false));
         let all = if before.is_empty() {
-            let mut taken = self.ports();
+            let mut taken = ports::Taken { attempt: plan.attempt, ..self.ports() };
             let mut all = Vec::new();
             for wanted in &plan.ports {
                 let Some(first) = four.or(six) else { break };
@@ -176,7 +181,7 @@ mod tests {
             name: name.to_owned(),
             created: 0,
             driver: Driver::Bridge,
-            subnets: ranges.iter().map(|range| chosen(range.parse().expect("a range"), internal)).collect(),
+            subnets: ranges.iter().map(|range| asked(chosen(range.parse().expect("a range"), internal))).collect(),
             internal,
             attachable: false,
             options: Default::default(),
@@ -186,6 +191,10 @@ mod tests {
             pending: false,
         };
         known.networks.insert(id, Arc::new(network));
+    }
+
+    fn asked(subnet: super::super::Subnet) -> super::super::Subnet {
+        super::super::Subnet { asked: true, ..subnet }
     }
 
     fn known() -> Known {
@@ -205,6 +214,7 @@ mod tests {
         };
         Plan {
             ports: ports.iter().map(port).collect(),
+            attempt: 0,
             address: Ipv4Addr::UNSPECIFIED.into(),
             egress: None,
             link_local: false,

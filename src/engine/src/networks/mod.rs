@@ -185,6 +185,6 @@ impl Known {
     fn ports(&self) -> ports::Taken {
         let all = self.attachments.values().flatten().filter_map(|one| one.endpoint.as_ref());
         let ports = all.flat_map(|endpoint| endpoint.ports.iter().map(|port| (port.protocol, port.host)));
-        ports::Taken { ports: ports.collect(), next: self.next_port }
+        ports::Taken { ports: ports.collect(), next: self.next_port, ..ports::Taken::default() }
     }
 }

@@ -41,6 +41,19 @@ pub fn port(text: &str) -> Result<(u16, Protocol)> {
     number.parse().ok().filter(|number| *number > 0).map(|number| (number, protocol)).ok_or_else(refuse)
 }
 
+/// `127.0.0.1`, `[::]`
+fn address(text: &str) -> Result<IpAddr> {
+    let wrong = |_| Failure::invalid(format!("invalid IP address in port binding: {text:?}"));
+    let address = text.trim_start_matches('[').trim_end_matches(']').parse().map_err(wrong)?;
+    // A connection to it would have to come back from a bridge, and the kernel takes no packet for ::1 from there.
+    if address == IpAddr::V6(Ipv6Addr::LOCALHOST) {
+        return Err(Failure::invalid(
+            "a port cannot be published on [::1]: publish it on 127.0.0.1, or on an address of the host's",
+        ));
+    }
+    Ok(address)
+}
+
 /// `8000-8010`
 fn range(text: &str) -> Option<(u16, u16)> {
     let (low, high) = text.split_once('-').unwrap_or((text, text));
@@ -64,9 +77,7 @@ pub fn wanted(config: &Config, host_config: &HostConfig) -> Result<Vec<Wanted>> 
         for binding in bindings {
             let address = match binding.host_ip.as_str() {
                 "" => None,
-                text => Some(text.trim_start_matches('[').trim_end_matches(']').parse().map_err(|_| {
-                    Failure::invalid(format!("invalid IP address in port binding: {text:?}"))
-                })?),
+                text => Some(address(text)?),
             };
             let host = match binding.host_port.as_str() {
                 "" | "0" => None,
@@ -100,6 +111,8 @@ pub struct Taken {
     pub ports: Vec<(Protocol, SocketAddr)>,
     /// The next to be tried.
     pub next: u16,
+    /// How often a program of the host turned out to have what was chosen: ranges are passed through from there.
+    pub attempt: u32,
 }
 
 impl Taken {
@@ -119,7 +132,8 @@ impl Taken {
     pub fn publish(&mut self, one: &Wanted, addresses: &[IpAddr]) -> Result<Vec<Published>> {
         let (low, high) = one.host.unwrap_or_else(ephemeral);
         let count = u32::from(high - low) + 1;
-        let begin = if one.host.is_some() { low } else { self.next.clamp(low, high) };
+        let passed = u16::try_from(self.attempt % count).unwrap_or(0);
+        let begin = if one.host.is_some() { low + passed } else { self.next.clamp(low, high) };
         let free =
             |port: &u16| !addresses.iter().any(|ip| self.has(one.protocol, SocketAddr::new(*ip, *port)));
         let nth = |step: u32| u16::try_from(u32::from(low) + (u32::from(begin - low) + step) % count).ok();
@@ -154,13 +168,16 @@ pub fn addresses(asked: Option<IpAddr>, usual: IpAddr, four: bool, six: bool) ->
             ))),
         };
     }
-    // What is published everywhere, or on this host alone, is so in both families.
-    let twin: Option<IpAddr> = match usual {
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Some(Ipv6Addr::UNSPECIFIED.into()),
-        IpAddr::V4(Ipv4Addr::LOCALHOST) => Some(Ipv6Addr::LOCALHOST.into()),
-        _ => None,
-    };
-    Ok(std::iter::once(usual).chain(twin).filter(has).collect())
+    // What is published everywhere is so in both families. [::1] leads to none.
+    let everywhere = usual == IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    let twin = everywhere.then_some(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+    let all: Vec<IpAddr> = std::iter::once(usual).chain(twin).filter(has).collect();
+    if all.is_empty() {
+        return Err(Failure::invalid(format!(
+            "a port cannot be published on {usual}: the container has no address of that family: name one, as in -p [::]:8080:80"
+        )));
+    }
+    Ok(all)
 }
 
 /// The range from which the kernel takes ports for connections, as Docker does.
@@ -196,12 +213,12 @@ mod tests {
             host,
         };
         let all = read(json!({ "80": [{ "HostPort": "8080" }], "81/tcp": null, "82/tcp": [
-            { "HostIp": "127.0.0.1", "HostPort": "8000-8010" }, { "HostIp": "[::1]", "HostPort": "" }] }));
+            { "HostIp": "127.0.0.1", "HostPort": "8000-8010" }, { "HostIp": "[::]", "HostPort": "" }] }));
         let expected = [
             tcp(80, None, Some((8080, 8080))),
             tcp(81, None, None),
             tcp(82, Some("127.0.0.1"), Some((8000, 8010))),
-            tcp(82, Some("::1"), None),
+            tcp(82, Some("::"), None),
         ];
         assert_eq!(all.expect("read"), expected);
         assert_eq!(read(json!({ "53/UDP": [{}] })).expect("read")[0].protocol, Protocol::Udp);
@@ -215,6 +232,7 @@ mod tests {
             json!({ "80": [{ "HostPort": "+9" }] }),
             json!({ "80": [{ "HostPort": "70000" }] }),
             json!({ "80": [{ "HostIp": "localhost" }] }),
+            json!({ "80": [{ "HostIp": "::1" }] }),
         ] {
             assert!(read(bad.clone()).is_err(), "{bad}");
         }
@@ -233,6 +251,10 @@ mod tests {
         assert!(taken.publish(&one(Some((8080, 8080))), &[Ipv6Addr::UNSPECIFIED.into()]).is_ok());
         let next = taken.publish(&one(Some((8080, 8082))), &[ALL]).expect("free");
         assert_eq!(next[0].host, "0.0.0.0:8081".parse().expect("an address"));
+        // Somebody of the host has the second, which shows when it is tried.
+        let mut later = Taken { attempt: 1, ..Taken::default() };
+        let next = later.publish(&one(Some((8081, 8082))), &[ALL]).expect("free");
+        assert_eq!(next[0].host.port(), 8082);
     }
 
     #[test]
@@ -240,9 +262,10 @@ mod tests {
         let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
         assert_eq!(addresses(None, ALL, true, false), Ok(vec![ALL]));
         assert_eq!(addresses(None, ALL, true, true), Ok(vec![ALL, Ipv6Addr::UNSPECIFIED.into()]));
-        assert_eq!(addresses(None, here, false, true), Ok(vec![Ipv6Addr::LOCALHOST.into()]));
+        assert_eq!(addresses(None, here, true, true), Ok(vec![here]));
+        assert!(addresses(None, here, false, true).is_err());
         assert_eq!(addresses(Some(here), ALL, true, true), Ok(vec![here]));
-        assert!(addresses(Some(Ipv6Addr::LOCALHOST.into()), ALL, true, false).is_err());
+        assert!(addresses(Some(Ipv6Addr::UNSPECIFIED.into()), ALL, true, false).is_err());
     }
 
     proptest! {

@@ -17,6 +17,8 @@ const OPEN: [&str; 2] = ["baseline", "oci"];
 pub struct Plan {
     /// Its ports.
     pub ports: Vec<ports::Wanted>,
+    /// How often it was tried before.
+    pub attempt: u32,
     /// The host's address for those that name none.
     pub address: IpAddr,
     /// Where it may connect to; none is everywhere.
@@ -35,6 +37,7 @@ impl Plan {
         let usual = if open { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
         Ok(Self {
             ports: ports::wanted(&container.config, &container.host_config())?,
+            attempt: 0,
             address: engine.settings.ip.unwrap_or(IpAddr::V4(usual)),
             egress: egress(engine, container)?,
             link_local: open,

@@ -93,18 +93,18 @@ pub fn check(one: &Attachment) -> Result<()> {
     }
 }
 
-/// Before a start: gives a container what it has on its networks.
+/// Before a start, or a further attempt at it: gives a container what it has on its networks.
 ///
 /// # Errors
 /// A network is gone, or an address or port is somebody else's.
-pub async fn up(engine: &Arc<Engine>, container: &Container) -> Result<()> {
+pub async fn up(engine: &Arc<Engine>, container: &Container, attempt: u32) -> Result<()> {
     let within = |failure: Failure| failure.within("failed to set up container networking");
     let before = engine.networks.of_container(&container.id);
     publish::check(engine, container)?;
     if before.iter().any(|one| one.name == BRIDGE) {
         usual::ensure(engine, &container.tenant).await.map_err(within)?;
     }
-    let plan = Plan::of(engine, container)?;
+    let plan = Plan { attempt, ..Plan::of(engine, container)? };
     let mut after = before.clone();
     {
         let mut known = engine.networks.known();
@@ -114,7 +114,7 @@ pub async fn up(engine: &Arc<Engine>, container: &Container) -> Result<()> {
     if after.iter().all(|one| one.endpoint.is_none()) {
         return Ok(());
     }
-    if let Err(failure) = engine.db.put(ENDPOINTS, container.id.as_str(), &after) {
+    if let Err(failure) = keep(engine, container, &after) {
         engine.networks.known().attachments.insert(container.id.clone(), before);
         return Err(failure);
     }
@@ -137,7 +137,7 @@ pub async fn down(engine: &Arc<Engine>, container: &Container) {
     if before == after {
         return;
     }
-    if let Err(failure) = engine.db.put(ENDPOINTS, container.id.as_str(), &after) {
+    if let Err(failure) = keep(engine, container, &after) {
         eprintln!(
             "casemated: container {}: the end of its connections is not kept: {failure}",
             container.id.short()
@@ -145,6 +145,11 @@ pub async fn down(engine: &Arc<Engine>, container: &Container) {
     }
     engine.networks.resolver.settle().await;
     told(engine, container, &before, "disconnect");
+}
+
+/// Writes down what a container has while it runs: when the host goes down it has nothing, so that no disk is waited for.
+fn keep(engine: &Engine, container: &Container, attachments: &[Attachment]) -> Result<()> {
+    engine.db.write_lightly(|batch| batch.put(ENDPOINTS, container.id.as_str(), &attachments))
 }
 
 fn told(engine: &Engine, container: &Container, attachments: &[Attachment], action: &str) {

@@ -123,7 +123,7 @@ pub async fn launch(
 /// Connects it, and starts it; what cannot be started is connected to nothing.
 async fn ask(engine: &Arc<Engine>, container: &Arc<Container>, seat: &Seat) -> Result<(i32, Arc<Link>)> {
     for attempt in 0.. {
-        networks::up(engine, container).await?;
+        networks::up(engine, container, attempt).await?;
         let begun = begin(engine, container, seat).await;
         let Err(failure) = begun else { return begun };
         let told = networks::explained(engine, container, failure.clone());
