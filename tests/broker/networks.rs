@@ -13,10 +13,10 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use crate::rig::{Rig, ask, id, make, start_of};
 
 /// The host of one test: this thread, and whatever it starts, is in it.
-struct Host(Child);
+pub struct Host(Child);
 
 impl Host {
-    fn enter() -> Self {
+    pub fn enter() -> Self {
         let child = Command::new("unshare").args(["--net", "sleep", "600"]).spawn().expect("unshare");
         let own = std::fs::read_link("/proc/self/ns/net").expect("a namespace");
         let path = format!("/proc/{}/ns/net", child.id());
@@ -39,40 +39,40 @@ impl Drop for Host {
     }
 }
 
-fn said(line: &str) -> String {
+pub fn said(line: &str) -> String {
     let mut words = line.split(' ');
     let output = Command::new(words.next().expect("a program")).args(words).output().expect("started");
     assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn network(digit: char, tenant: &str, second: u8) -> Value {
+pub fn network(digit: char, tenant: &str, second: u8) -> Value {
     json!({ "id": id(digit), "tenant": tenant, "kind": "bridge", "internal": false, "icc": true,
         "masquerade": true, "mtu": null, "subnets": [{ "address": format!("10.{second}.0.0"), "prefix": 24,
         "gateway": format!("10.{second}.0.1") }] })
 }
 
-fn make_network(rig: &mut Rig, network: Value) -> Result<Answer, Refusal> {
+pub fn make_network(rig: &mut Rig, network: Value) -> Result<Answer, Refusal> {
     rig.ask(ask(json!({ "makeNetwork": { "network": network } }))).0
 }
 
-fn endpoint(digit: char, network: char, last: u8, ports: Value) -> Value {
+pub fn endpoint(digit: char, network: char, last: u8, ports: Value) -> Value {
     json!({ "id": id(digit), "network": id(network), "number": 0, "mac": [2, 66, 10, 50, 0, last],
         "addresses": [[format!("10.50.0.{last}"), 24]], "routes": ["10.50.0.1"], "ports": ports,
         "egress": null, "linkLocal": false })
 }
 
-fn start(rig: &mut Rig, container: &HexId, args: &[&str], endpoint: Value) -> Result<Answer, Refusal> {
+pub fn start(rig: &mut Rig, container: &HexId, args: &[&str], endpoint: Value) -> Result<Answer, Refusal> {
     let change = |start: &mut Value| start["container"]["endpoints"] = json!([endpoint]);
     rig.ask(start_of(container, args, change)).0
 }
 
-fn port(host: &str) -> Value {
+pub fn port(host: &str) -> Value {
     json!([{ "protocol": "tcp", "host": host, "port": 8000 }])
 }
 
 /// What the server at a port of the host says.
-fn greeting(port: u16) -> Option<String> {
+pub fn greeting(port: u16) -> Option<String> {
     use std::io::Read;
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
@@ -82,7 +82,7 @@ fn greeting(port: u16) -> Option<String> {
 }
 
 /// No privilege is needed for such a port.
-const SERVE: [&str; 3] = ["sh", "-c", "while true; do echo served | nc -l -p 8000; done"];
+pub const SERVE: [&str; 3] = ["sh", "-c", "while true; do echo served | nc -l -p 8000; done"];
 
 #[test]
 fn a_container_is_connected_from_its_birth_to_its_end() {

@@ -59,8 +59,7 @@ impl Rig {
     pub fn restart(&mut self) {
         self.broker.kill().expect("kill the broker");
         self.broker.wait().expect("wait for it");
-        (self.socket, self.broker) = start(&self.dir);
-        self.waiting.clear();
+        self.again();
     }
 
     /// A layer with busybox in it, made without the helper.
@@ -146,6 +145,19 @@ impl Rig {
         text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
 
+    /// Ends the broker as a daemon does that says farewell, whatever runs.
+    pub fn leave(&mut self) {
+        self.ask(Ask::Farewell { keep: true }).0.expect("farewell");
+        self.hang_up();
+        assert!(self.broker.wait().expect("wait").success());
+    }
+
+    /// Another broker on the same place.
+    pub fn again(&mut self) {
+        (self.socket, self.broker) = start(&self.dir);
+        self.waiting.clear();
+    }
+
     /// Ends the broker, and what it started.
     pub fn end(mut self) {
         for name in names(&self.dir.join("data/store/containers")) {
@@ -201,6 +213,7 @@ impl Drop for Rig {
         let run = Path::new("/run/casemate").join(&instance);
         fs::remove_dir_all(&run).ok();
         if std::thread::panicking() {
+            eprintln!("{}", fs::read_to_string(self.dir.join("broker.log")).unwrap_or_default());
             // Helpers that were still at work have kept the broker from removing their control groups.
             let group = format!("casemate-{instance}");
             sweep(&group, &run);
@@ -241,6 +254,8 @@ pub fn start(dir: &Path) -> (OwnedFd, Child) {
     let mut command = Command::new(program("casemate-broker"));
     command.arg("--data-root").arg(dir.join("data")).arg("--config").arg(dir.join("config"));
     command.args(["--listen", "127.0.0.1:0", "--channel-stdin"]).stdin(Stdio::from(theirs));
+    let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("broker.log"));
+    command.stderr(log.expect("make the log"));
     (ours, command.spawn().expect("start the broker"))
 }
 

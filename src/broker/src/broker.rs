@@ -163,8 +163,7 @@ pub fn serve(arguments: Arguments) -> Result<()> {
     while !broker.daemon.is_over() {
         broker.turn()?;
     }
-    broker.finish();
-    Ok(())
+    broker.finish()
 }
 
 impl Broker {
@@ -221,7 +220,7 @@ impl Broker {
     }
 
     /// One turn of the loop: wait for anything, then do what became possible.
-    fn turn(&mut self) -> Result<()> {
+    pub(crate) fn turn(&mut self) -> Result<()> {
         for source in self.wait()? {
             match source {
                 Source::Signals => self.end_by_signal(),

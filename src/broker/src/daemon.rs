@@ -15,6 +15,7 @@ use crate::audit::Entry;
 use crate::broker::Broker;
 use crate::child::{Listen, Running};
 use crate::containers::Stage;
+use crate::networks::Repair;
 use crate::places::ROOT;
 use crate::tree;
 use casemate_spec::wire::{Program, StoreDocument};
@@ -35,6 +36,8 @@ const FAREWELL: Duration = Duration::from_secs(80);
 const ORPHANED: Duration = Duration::from_secs(10);
 /// How long the kernel may take to free the addresses of a daemon that has just been killed.
 const RELEASED: Duration = Duration::from_secs(1);
+/// What is under way at the end is waited for so long.
+const LAST: Duration = Duration::from_secs(10);
 const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(30);
 /// What the host has and it needs: names, addresses, authorities, time.
@@ -253,12 +256,21 @@ impl Broker {
         }
     }
 
-    /// The end: containers run on, and where none does, nothing is left.
-    pub(crate) fn finish(&mut self) {
+    /// The end: containers run on with their networks, and where none does, nothing is left but how they ended, if the
+    /// daemon has not heard of it.
+    pub(crate) fn finish(&mut self) -> Result<()> {
         self.link = None;
-        if self.containers.values().all(|container| matches!(container.stage, Stage::Still)) {
+        let until = Instant::now() + LAST;
+        while self.is_busy() && Instant::now() < until {
+            self.turn()?;
+        }
+        let all = |fits: fn(&Stage) -> bool| self.containers.values().all(|container| fits(&container.stage));
+        let still = all(|stage| matches!(stage, Stage::Still));
+        if all(|stage| matches!(stage, Stage::Still | Stage::Ended(_))) {
             self.finish_dns();
             self.leave_networks();
+        }
+        if still {
             let parent = format!("/casemate-{}", self.places.instance);
             let beneath = self.tenants.iter().map(String::as_str).chain(["Helpers", "Daemon"]);
             for name in beneath.map(|name| format!("{parent}/{name}")).chain([parent.clone()]) {
@@ -266,11 +278,14 @@ impl Broker {
             }
         }
         self.tell(&Entry::new("broker.ended").text("version", env!("CARGO_PKG_VERSION")));
-        if self.containers.values().all(|container| matches!(container.stage, Stage::Still))
-            && let Err(error) = self.places.leave()
-        {
-            crate::say(&error);
-        }
+        if still { self.places.leave() } else { Ok(()) }
+    }
+
+    /// Whether something is under way that would be left half done without us.
+    fn is_busy(&self) -> bool {
+        let mut containers = self.containers.values();
+        self.repair != Repair::Idle
+            || containers.any(|one| matches!(one.stage, Stage::Busy) || !one.leaving.is_empty())
     }
 
     /// At the beginning and the end there is nobody who could wait for us: a child may be waited for.

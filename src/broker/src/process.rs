@@ -42,6 +42,11 @@ impl Broker {
     }
 
     fn started(&mut self, key: (HexId, Option<HexId>), pid: i32) {
+        let container = self.containers.get_mut(&key.0);
+        if container.is_none_or(|container| container.stage_of(key.1.as_ref()).is_none()) {
+            let ended = refuse(RefusalKind::Conflict, "the container has ended");
+            return self.birth_failed(&key.0, key.1.as_ref(), ended);
+        }
         let Some(birth) = self.births.remove(&key) else { return };
         let (id, exec) = key;
         let mut kept = Kept { born: true, ..birth.kept };
@@ -210,6 +215,8 @@ impl Broker {
         }
         match exec {
             None => gone.push(tree::remove(&self.places.bundles, id.as_str())),
+            // A container that was released meanwhile has taken it along.
+            Some(_) if !tree::exists(&self.places.bundles, id.as_str()) => {}
             Some(exec) => {
                 for name in [format!("exec-{exec}.json"), kept_name(Some(exec))] {
                     let bundle = tree::open_dir(&self.places.bundles, id.as_str());
