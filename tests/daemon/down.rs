@@ -2,21 +2,22 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use casemate_tests::{Invocation, find_leaks, make_rootfs, wait_until};
+use casemate_tests::{Invocation, Leak, find_leaks, make_rootfs, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Scratch, libexec};
+use crate::harness::{Scratch, Server, ask_tcp, libexec, within};
 
 /// A data root as an operator makes one, with an image.
-struct Site {
+pub struct Site {
     scratch: Scratch,
     host: String,
 }
 
 impl Site {
-    fn up(config: &str) -> Self {
+    pub fn up(config: &str) -> Self {
         let scratch = Scratch::make();
         fs::write(scratch.dir("data/etc").join("casemate.toml"), config).expect("write the configuration");
         let mut site = Self { scratch, host: String::new() };
@@ -30,7 +31,12 @@ impl Site {
     }
 
     fn again(&mut self) {
-        let said = self.casemate(&["up", "--detach", "--listen", "127.0.0.1:0"]);
+        self.again_with(&[]);
+    }
+
+    /// `casemate up` with more options.
+    pub fn again_with(&mut self, options: &[&str]) {
+        let said = self.casemate(&[&["up", "--detach", "--listen", "127.0.0.1:0"], options].concat());
         let host = said.lines().find_map(|line| line.strip_prefix("export DOCKER_HOST="));
         self.host = host.expect("where it listens").to_owned();
     }
@@ -44,17 +50,22 @@ impl Site {
     }
 
     #[track_caller]
-    fn casemate(&self, args: &[&str]) -> String {
+    pub fn casemate(&self, args: &[&str]) -> String {
         let call = self.outside(&libexec().join("casemate").to_string_lossy());
         call.args(["--data-root", &self.data().to_string_lossy()]).args(args).run().ok().stdout()
     }
 
     #[track_caller]
-    fn docker(&self, args: &[&str]) -> String {
+    pub fn docker(&self, args: &[&str]) -> String {
+        self.call("admin", args).run().ok().text()
+    }
+
+    /// `docker`, as a client of whom certificates were issued.
+    pub fn call(&self, client: &str, args: &[&str]) -> Invocation {
         let call =
             self.outside("docker").args(args).env("DOCKER_HOST", &self.host).env("DOCKER_TLS_VERIFY", "1");
-        let call = call.env("DOCKER_CERT_PATH", self.data().join("pki/clients/admin"));
-        call.env("DOCKER_CONFIG", self.scratch.path().join("docker-config")).run().ok().text()
+        let call = call.env("DOCKER_CERT_PATH", self.data().join("pki/clients").join(client));
+        call.env("DOCKER_CONFIG", self.scratch.path().join("docker-config"))
     }
 
     /// Runs a container; its first process.
@@ -83,7 +94,7 @@ impl Site {
         wait_until("it has ended", || kill_process(pid, Signal::CONT).is_err());
     }
 
-    fn end(&self) {
+    pub fn end(&self) {
         let run = self.run_dir();
         self.casemate(&["down"]);
         let instance = run.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -116,6 +127,54 @@ fn down_stops_all_at_once_and_up_starts_what_shall_run() {
     site.again();
     assert_eq!(site.inspect("one", "{{.State.Status}} {{.State.ExitCode}}"), "exited 137");
     wait_until("what shall always run does", || site.inspect("polite", "{{.State.Status}}") == "running");
+    site.end();
+}
+
+/// A name, asked of the resolver in a container: the host's busybox, in its network namespace.
+fn finds(pid: u32, name: &str) -> bool {
+    let asked = || Command::new("busybox").args(["nslookup", "-type=a", name, "127.0.0.11"]).output();
+    within(pid, asked).is_ok_and(|output| output.status.success())
+}
+
+#[test]
+fn networks_go_with_what_runs_and_stay_with_what_is_kept() {
+    let mut site = Site::up("live-restore = false\n");
+    site.docker(&["network", "create", "lan"]);
+    let on_lan = ["--network", "lan"];
+    let container = |site: &Site, name: &str, flags: &[&str]| {
+        let words = [&["run", "-d", "--name", name], &on_lan[..], flags, &["busybox", "sleep", "1000"]];
+        site.docker(&words.concat());
+    };
+    container(&site, "web", &["-p", "127.0.0.1::5353"]);
+    container(&site, "peer", &[]);
+    let run = site.run_dir();
+    let instance = run.file_name().expect("a name").to_string_lossy().into_owned();
+    let networks = || {
+        let all = find_leaks(&instance, &run, &run).into_iter();
+        all.filter(|leak| matches!(leak, Leak::Interface(_) | Leak::Table(_))).collect::<Vec<_>>()
+    };
+    // Two bridges at most, two ports, two tables: the check knows them for ours.
+    assert!((5..=6).contains(&networks().len()), "{:#?}", networks());
+    site.casemate(&["down"]);
+    assert_eq!(networks(), []);
+    assert!(!run.exists());
+    site.again();
+    site.docker(&["start", "web", "peer"]);
+    let pid = |site: &Site, name: &str| site.inspect(name, "{{.State.Pid}}").parse().expect("a pid");
+    let (web, peer): (u32, u32) = (pid(&site, "web"), pid(&site, "peer"));
+    let server = Server::start(web, 5353, "web");
+    let address = site.inspect("web", "{{.NetworkSettings.Networks.lan.IPAddress}}");
+    let near = format!("{address}:5353").parse().expect("an address");
+    let port = site.docker(&["port", "web", "5353/tcp"]).parse().expect("an address");
+    let works =
+        || finds(peer, "web") && ask_tcp(peer, near).is_ok() && ask_tcp(std::process::id(), port).is_ok();
+    wait_until("it works", works);
+    site.casemate(&["down", "--keep"]);
+    assert!(works(), "while nobody looks after it");
+    site.again();
+    wait_until("it works on", works);
+    drop(server);
+    site.docker(&["rm", "-f", "web", "peer"]);
     site.end();
 }
 

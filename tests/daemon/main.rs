@@ -6,12 +6,14 @@
 
 mod access;
 mod compose;
+mod compose_v2;
 mod crashes;
 mod create;
 mod crowd;
 mod dice;
 mod down;
 mod egress;
+mod endpoints;
 mod exec;
 mod exhaustion;
 mod explain;
@@ -25,11 +27,13 @@ mod inside;
 mod inspect;
 mod list;
 mod logs;
+mod low_ports;
 mod names;
 mod neighbours;
 mod networks;
 mod overdue;
 mod ports;
+mod published;
 mod pulls;
 mod reboot;
 mod registry;

@@ -22,7 +22,7 @@ fn sources() -> PathBuf {
 
 /// What the registries' own programs have installed, in a directory named after what was asked for; none, and why, when
 /// they cannot.
-fn installed(list: &str, install: impl Fn(&Path) -> Invocation) -> Result<PathBuf, String> {
+pub fn installed(list: &str, install: impl Fn(&Path) -> Invocation) -> Result<PathBuf, String> {
     let asked = fs::read(sources().join(list)).expect("what is asked for");
     let sum = asked.iter().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)));
     let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/sdk");

@@ -7,6 +7,7 @@ mod disk;
 mod pki;
 mod programs;
 mod scratch;
+mod wire;
 mod world;
 
 pub use alone::Alone;
@@ -14,4 +15,5 @@ pub use client::{Client, Reply, read_reply};
 pub use pki::{Authority, Certificate, Shape, write_whole};
 pub use programs::libexec;
 pub use scratch::Scratch;
+pub use wire::{Outside, Server, ask_tcp, ask_udp, within};
 pub use world::{ADMIN, IMAGE, World};
