@@ -45,6 +45,7 @@ mod sdk;
 mod signed;
 mod spoof;
 mod streams;
+mod rootless_networks;
 mod system;
 mod tenants;
 mod volumes;

@@ -12,14 +12,31 @@ const USER: u32 = 4711;
 /// The first of the user's subordinate ids.
 const IDS: u32 = 400_000;
 
+/// What a user starts.
+const PROGRAMS: [&str; 8] = [
+    "casemate",
+    "casemated",
+    "casemate-broker",
+    "casemate-dns",
+    "casemate-layer",
+    "casemate-net",
+    "casemate-shim",
+    "runtime",
+];
+
 /// A host with one more user.
-struct Home {
-    world: World,
+pub struct Home {
+    /// The host.
+    pub world: World,
     variables: Vec<(String, String)>,
 }
 
 impl Home {
-    fn make() -> Self {
+    /// Makes it.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn make() -> Self {
         let world = World::make();
         for (name, line) in [("passwd", "plain:x:4711:4711::/:/bin/sh"), ("group", "plain:x:4711:")] {
             let host = std::fs::read_to_string(format!("/etc/{name}")).expect("read the host's users");
@@ -34,15 +51,14 @@ impl Home {
         }
         // The programs may lie where a plain user cannot go.
         let bin = world.make_dir("bin");
-        for name in ["casemate", "casemated", "casemate-broker", "casemate-shim", "casemate-layer", "runtime"]
-        {
+        for name in PROGRAMS {
             std::fs::copy(libexec().join(name), bin.join(name)).expect("copy a program");
         }
         Self { world, variables: Vec::new() }
     }
 
     /// As the user.
-    fn user(&self, argv: &[&str]) -> Invocation {
+    pub fn user(&self, argv: &[&str]) -> Invocation {
         let dir = |name: &str| self.world.dir().join(name).display().to_string();
         let id = USER.to_string();
         let mut words = ["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups", "env", "-u", "USER"]
@@ -54,17 +70,26 @@ impl Home {
         self.world.inside(words).cwd(self.world.dir())
     }
 
-    fn casemate(&self, words: &[&str]) -> Invocation {
+    /// Our client, as the user.
+    pub fn casemate(&self, words: &[&str]) -> Invocation {
         let program = self.world.dir().join("bin/casemate").display().to_string();
         self.user(&[&[program.as_str()][..], words].concat())
     }
 
+    /// Docker's, which must do as it is told.
+    ///
+    /// # Panics
+    /// When it does not.
     #[track_caller]
-    fn docker(&self, words: &[&str]) -> String {
+    pub fn docker(&self, words: &[&str]) -> String {
         self.user(&[&["docker"], words].concat()).run().ok().text()
     }
 
-    fn up(&mut self) {
+    /// `casemate up`, and an image.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn up(&mut self) {
         let said = self.casemate(&["up", "--detach", "--listen", "127.0.0.1:0"]).run().ok().text();
         let exported = said.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
         self.variables = exported.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
@@ -73,7 +98,11 @@ impl Home {
         self.docker(&["import", &archive.to_string_lossy(), "busybox"]);
     }
 
-    fn down(&self) {
+    /// `casemate down`, which leaves nothing.
+    ///
+    /// # Panics
+    /// When something is left.
+    pub fn down(&self) {
         self.casemate(&["down"]).run().ok();
         let left = std::fs::read_dir(self.world.dir().join("xdg/casemate")).expect("the run directory");
         assert_eq!(left.flatten().map(|entry| entry.path()).collect::<Vec<_>>(), Vec::<PathBuf>::new());

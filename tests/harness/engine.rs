@@ -106,6 +106,11 @@ impl World {
         path
     }
 
+    /// The first process inside, as the host numbers it.
+    pub fn init(&self) -> u32 {
+        self.init
+    }
+
     /// A program on the host's side; its output goes to the scratch directory.
     pub fn outside(&self, program: impl AsRef<OsStr>) -> Invocation {
         Invocation::new(&self.dir.join("capture"), program).timeout(Duration::from_secs(60))
