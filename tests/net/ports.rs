@@ -163,13 +163,22 @@ fn others_connections_to_the_same_number_are_left_alone() {
     lab.outside.serve(8080);
     let client = lab.attach(&net, &endpoint(20, 2));
     assert!(client.udp_from(40_001, "192.0.2.2:8080").is_some());
-    let known =
-        || lab.host.run("cat /proc/net/nf_conntrack").lines().filter(|line| line.contains("40001")).count();
-    assert_eq!(known(), 1);
+    let beside = lab.attach(&net, &endpoint(20, 4));
+    assert!(beside.udp_from(40_003, "192.0.2.2:8080").is_some());
+    let known = |port: &str| {
+        lab.host.run("cat /proc/net/nf_conntrack").lines().filter(|line| line.contains(port)).count()
+    };
+    assert_eq!((known("40001"), known("40003")), (1, 1));
     let mut end = endpoint(20, 3);
     end.ports = vec![published("udp 0.0.0.0:8080 80")];
     lab.attach(&net, &end);
-    assert_eq!(known(), 1, "a neighbour's connection is forgotten");
+    assert_eq!(known("40001"), 1, "a neighbour's connection is forgotten");
+    // Who has the address next, and is limited, has nothing of it.
     lab.order(&detach(&net, &endpoint(20, 2))).expect("detached");
-    assert_eq!(known(), 0, "a connection outlives who had it");
+    let mut heir = endpoint(20, 2);
+    heir.egress = Some(casemate_spec::wire::Egress::default());
+    let heir = lab.attach(&net, &heir);
+    assert_eq!(known("40001"), 0, "a connection outlives who had it");
+    assert_eq!(known("40003"), 1, "somebody else's connection is forgotten");
+    assert!(heir.udp_from(40_001, "192.0.2.2:8080").is_none(), "an heir has what was allowed to another");
 }

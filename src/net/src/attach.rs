@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use casemate_spec::wire::{Endpoint, HexId, Network, NetworkKind};
+use casemate_spec::wire::{Endpoint, HexId, Network, NetworkKind, Protocol};
 use casemate_spec::{Error, Result};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -61,6 +61,8 @@ pub fn attach(
     let rules = Rules::open(&arguments.table)?;
     let flows = Flows::open()?;
     let rest = || {
+        // What is known is not asked about: what whoever had the address was allowed is none of this one's.
+        flows.forget(endpoints.iter().filter(|endpoint| endpoint.egress.is_some()))?;
         flows.redirect(endpoints, &links)?;
         for connection in connections.iter().filter(|connection| connection.is_ours()) {
             links.up_for(&connection.endpoint.host_interface(), rules.name())?;
@@ -228,5 +230,7 @@ pub fn detach(
     // Nobody sends any more when nobody watches any more.
     remove_links(&connections, &Links::open()?, inside)?;
     remove_rules(&connections, &rules)?;
-    flows.forget(endpoints)
+    // Datagrams to a published port go on coming, and are still led here.
+    let hears = |endpoint: &&Endpoint| endpoint.ports.iter().any(|port| port.protocol == Protocol::Udp);
+    flows.forget(endpoints.iter().filter(hears))
 }

@@ -13,6 +13,8 @@ use crate::netlink::{Message, Socket, Writer, attributes};
 /// `NFNL_SUBSYS_CTNETLINK`, with `IPCTNL_MSG_CT_GET` and `IPCTNL_MSG_CT_DELETE`.
 const GET: u16 = 1 << 8 | 1;
 const DELETE: u16 = 1 << 8 | 2;
+/// With it a removal is of one family alone.
+const VERSION: u8 = 1;
 /// `nfgenmsg`
 const HEADER: usize = 4;
 /// `CTA_*`
@@ -58,27 +60,42 @@ impl Flows {
         Ok(Self(Socket::open(Some(rustix::net::netlink::NETFILTER))?))
     }
 
-    /// Forgets all connections from and to addresses that are nobody's from now on: who gets them next has neither the
-    /// connections of who had them nor what was allowed to them.
+    /// Forgets all connections from and to these endpoints' addresses: who gets one next has neither the connections of who
+    /// had it nor what was allowed to them.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn forget(&self, endpoints: &[Endpoint]) -> Result<()> {
-        for (address, _) in endpoints.iter().flat_map(|endpoint| &endpoint.addresses) {
+    pub fn forget<'a>(&self, endpoints: impl Iterator<Item = &'a Endpoint>) -> Result<()> {
+        for (address, _) in endpoints.flat_map(|endpoint| &endpoint.addresses) {
             for tuple in [ORIGINAL, REPLY] {
-                let found = self.find(family(*address), |message| {
-                    message.nest(tuple, |body| {
-                        let kind = if address.is_ipv4() { 1 } else { 3 };
-                        body.nest(ADDRESSES, |one| one.attribute(kind, &octets(*address)));
-                    });
-                    message.nest(FILTER, |filter| filter.native(tuple, BY_SOURCE));
-                })?;
-                // A kernel that knows no filter tells of all.
-                let ours = |flow: &&Flow| flow.from == *address || flow.answerer == *address;
-                self.delete(found.iter().filter(ours))?;
+                self.forget_address(*address, tuple)?;
             }
         }
         Ok(())
+    }
+
+    fn forget_address(&self, address: IpAddr, tuple: u16) -> Result<()> {
+        let by_source = |message: &mut Writer| {
+            message.nest(tuple, |body| {
+                let kind = if address.is_ipv4() { 1 } else { 3 };
+                body.nest(ADDRESSES, |one| one.attribute(kind, &octets(address)));
+            });
+            message.nest(FILTER, |filter| filter.native(tuple, BY_SOURCE));
+        };
+        let gone = self.0.ask(DELETE, 0, |message| {
+            message.raw(&[family(address), VERSION, 0, 0]);
+            by_source(message);
+        });
+        match gone {
+            // One that is older than that: half a tuple is none to it, and it has to be told which they are.
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => {
+                let found = self.find(family(address), by_source)?;
+                let ours = |flow: &&Flow| flow.from == address || flow.answerer == address;
+                self.delete(found.iter().filter(ours))
+            }
+            Err(errno) if errno != Errno::NOENT => Err(failed(errno)),
+            _ => Ok(()),
+        }
     }
 
     /// Forgets datagrams' ways to ports that were nobody's, or a program's of the host, and are published now. Whoever goes
