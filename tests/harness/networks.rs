@@ -67,7 +67,7 @@ mod tests {
             let output = Command::new(program).args(words).output().expect(program);
             assert!(output.status.success(), "{line}: {output:?}");
         };
-        run(&format!("ip link add {interface} type dummy"));
+        run(&format!("ip link add {interface} type bridge"));
         assert_eq!(find(), [], "an interface of somebody else's");
         run(&format!("ip link set {interface} alias casemate-{id}"));
         run(&format!("nft add table inet casemate-{id}"));

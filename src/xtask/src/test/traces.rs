@@ -108,7 +108,7 @@ mod tests {
     fn what_is_left_of_networks_is_told() {
         let before = Traces::take().expect("taken");
         let name = format!("cmt{}", std::process::id());
-        run(&format!("ip link add {name} type dummy"));
+        run(&format!("ip link add {name} type bridge"));
         run(&format!("nft add table inet casemate-{name}"));
         run(&format!("ip netns add {name}"));
         let mut inside = Command::new("unshare").args(["--net", "sleep", "100"]).spawn().expect("unshare");
