@@ -1,8 +1,10 @@
 //! Who reaches whom on one bridge, and outside.
 
+use std::io::{BufRead, BufReader};
+
 use casemate_spec::wire::NetOrder;
 
-use crate::lab::{Lab, detach, endpoint, network};
+use crate::lab::{Lab, attach, detach, endpoint, network};
 
 #[test]
 fn containers_reach_each_other_and_the_outside() {
@@ -123,6 +125,31 @@ fn what_is_detached_or_dropped_leaves_nothing() {
     assert_eq!(after, before);
     lab.order(&NetOrder::Repair { networks: Vec::new(), endpoints: Vec::new() }).expect("left");
     assert_eq!(lab.host.run("nft list ruleset"), "");
+}
+
+/// The kernel keeps a process that has removed rules for some 10 ms at its end: whoever waits for the order need not.
+#[test]
+fn it_is_done_when_it_says_so_and_says_nothing_when_it_is_not() {
+    let lab = Lab::new();
+    let (net, end) = (network(20, "t"), endpoint(20, 2));
+    lab.make(&net);
+    let empty = lab.host.run("nft list ruleset");
+    let space = lab.attach(&net, &end);
+    let says = |order: &NetOrder| {
+        let mut child = lab.start(order);
+        let mut words = String::new();
+        BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut words).expect("text");
+        (words, child)
+    };
+    let (words, mut child) = says(&detach(&net, &end));
+    assert_eq!(words, "done\n");
+    assert_eq!(lab.host.run("nft list ruleset"), empty);
+    assert!(!space.run("ip -br link").contains("eth0"));
+    assert!(child.wait().expect("its end").success());
+    let elsewhere = network(21, "t");
+    let (words, mut child) = says(&attach(&space, &elsewhere, &endpoint(21, 2)));
+    assert_eq!(words, "", "there is no such bridge");
+    assert!(!child.wait().expect("its end").success());
 }
 
 #[test]

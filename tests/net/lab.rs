@@ -215,7 +215,7 @@ impl Lab {
     /// Gives one, and does not wait.
     pub fn start(&self, order: &NetOrder) -> Child {
         let mut command = Command::new(program());
-        command.stdin(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.host.within(|| command.spawn().expect("started"));
         let bytes = serde_json::to_vec(order).expect("JSON");
         child.stdin.take().expect("a pipe").write_all(&bytes).expect("written");

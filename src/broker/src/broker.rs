@@ -379,6 +379,10 @@ impl Broker {
     fn job(&mut self, number: u64) {
         let Some(job) = self.jobs.get_mut(&number) else { return };
         job.running.listen();
+        if job.running.is_done() {
+            let then = std::mem::replace(&mut job.then, Box::new(|_, _| {}));
+            return then(self, Ended { code: 0, said: String::new() });
+        }
         if let Some(ended) = job.running.ended()
             && let Some(job) = self.jobs.remove(&number)
         {

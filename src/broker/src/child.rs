@@ -17,6 +17,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 const SAID: usize = 16 << 10;
 /// How long a child that is followed may take to end when it is asked to.
 const GRACE: Duration = Duration::from_secs(5);
+/// What a child says that has done what was asked of it.
+const DONE: &[u8] = b"done\n";
 /// The most that is kept of a document that a child prints.
 const DOCUMENT: usize = 4 << 20;
 
@@ -28,7 +30,7 @@ pub struct Running {
     /// What it says: standard error, or standard output where that is a document to be read.
     pipe: Option<File>,
     said: Vec<u8>,
-    most: usize,
+    listen: Listen,
     deadline: Option<Instant>,
 }
 
@@ -55,6 +57,8 @@ pub enum Listen {
     Errors,
     /// Both, as one.
     Output,
+    /// Both, and that it is done: the kernel may take its time with taking back what a process had.
+    Word,
     /// Nothing: its words go where ours go.
     Nothing,
 }
@@ -69,7 +73,7 @@ impl Running {
         let failed = |errno: Errno| crate::tree::failed(&name, errno);
         let (ours, theirs) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
         rustix::io::ioctl_fionbio(&ours, true).map_err(failed)?;
-        if listen == Listen::Output {
+        if matches!(listen, Listen::Output | Listen::Word) {
             command.stdout(Stdio::from(theirs.try_clone().map_err(|error| Error::io(&name, &error))?));
         }
         if listen == Listen::Nothing {
@@ -89,9 +93,8 @@ impl Running {
                 return Err(failed(errno));
             }
         };
-        let most = if listen == Listen::Output { DOCUMENT } else { SAID };
         let deadline = patience.map(|patience| Instant::now() + patience);
-        Ok(Self { child, pidfd, pipe: Some(File::from(ours)), said: Vec::new(), most, deadline })
+        Ok(Self { child, pidfd, pipe: Some(File::from(ours)), said: Vec::new(), listen, deadline })
     }
 
     /// Which process it is, while it is there.
@@ -117,6 +120,7 @@ impl Running {
     /// Takes what it has said; only the end is kept.
     pub fn listen(&mut self) {
         let mut buffer = [0; 4096];
+        let most = if self.listen == Listen::Output { DOCUMENT } else { SAID };
         // A child that never stops talking is heard in turns, too.
         for _ in 0..64 {
             let Some(pipe) = &mut self.pipe else { return };
@@ -124,13 +128,22 @@ impl Running {
                 Ok(0) => self.pipe = None,
                 Ok(read) => {
                     self.said.extend_from_slice(buffer.get(..read).unwrap_or_default());
-                    let surplus = self.said.len().saturating_sub(self.most);
+                    let surplus = self.said.len().saturating_sub(most);
                     self.said.drain(..surplus);
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
                 Err(_) => self.pipe = None,
             }
         }
+    }
+
+    /// Whether it says that it is done; once.
+    pub fn is_done(&mut self) -> bool {
+        let done = self.listen == Listen::Word && self.said == DONE;
+        if done {
+            self.said.clear();
+        }
+        done
     }
 
     /// How it ended; `None` while it runs. What its own children still say is not waited for.
@@ -265,6 +278,30 @@ mod tests {
         let ended = wait(Running::start(command, Listen::Output, None).expect("started"));
         assert_eq!((ended.code, ended.said.as_str()), (137, "out\n"));
         assert!(Running::start(Command::new("/nowhere"), Listen::Errors, None).is_err());
+    }
+
+    #[test]
+    fn a_child_that_is_done_says_so_before_its_end() {
+        let start = |listen| {
+            let mut command = Command::new("/bin/sh");
+            command.args(["-c", "echo done; read line; exit 3"]).stdin(Stdio::piped());
+            Running::start(command, listen, None).expect("started")
+        };
+        let mut running = start(Listen::Word);
+        while !running.is_done() {
+            running.listen();
+        }
+        assert!(!running.is_done() && running.ended().is_none());
+        drop(running.child.stdin.take());
+        assert_eq!(wait(running), Ended { code: 3, said: String::new() });
+        // What others say is a text like any other.
+        let mut running = start(Listen::Output);
+        while running.said.is_empty() {
+            running.listen();
+        }
+        assert!(!running.is_done());
+        drop(running.child.stdin.take());
+        assert_eq!(wait(running).said, "done\n");
     }
 
     #[test]

@@ -91,7 +91,7 @@ impl Broker {
     /// What must end before this may begin: a root is not assembled twice while somebody writes to it, nor while a start
     /// that nobody waits for any more is being called off.
     pub(crate) fn must_wait(&self, ask: &Ask) -> Option<HexId> {
-        if let Ask::Start { id, .. } | Ask::Release { id } | Ask::RemoveContainer { id } = ask
+        if let Ask::Start { id, .. } | Ask::RemoveContainer { id } = ask
             && self.containers.get(id).is_some_and(|container| !container.leaving.is_empty())
         {
             return Some(id.clone());

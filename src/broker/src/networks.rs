@@ -378,12 +378,12 @@ impl Broker {
     ) -> Result<(), Refusal> {
         let command = self.net_command(order).map_err(refused)?;
         let Some(namespace) = namespace else {
-            self.run(command, Listen::Errors, PATIENCE, then);
+            self.run(command, Listen::Word, PATIENCE, then);
             return Ok(());
         };
         let null =
             std::fs::File::open("/dev/null").map_err(|error| refused(Error::io("/dev/null", &error)))?;
-        let start = || Running::start(command, Listen::Errors, Some(PATIENCE));
+        let start = || Running::start(command, Listen::Word, Some(PATIENCE));
         let running = self.slots.lend(&namespace, &null.into(), start).map_err(refused)?;
         self.follow(running, then);
         Ok(())

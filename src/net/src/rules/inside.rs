@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use casemate_spec::Result;
 
-use super::batch::{Batch, Hook, IPV4};
+use super::batch::{Batch, Hook, IPV4, has_table};
 use super::expression::{Meta, Part, is, load, meta, payload, redirect};
 use crate::netlink::Socket;
 
@@ -21,8 +21,10 @@ const PORT: u16 = 53;
 /// The kernel's.
 pub fn answer_names(socket: &Socket, udp: u16, tcp: u16) -> Result<()> {
     let mut batch = Batch::new(TABLE);
-    batch.table(IPV4, false);
-    batch.delete_table(IPV4);
+    // Only where there is something to remove: the kernel makes whoever has removed something wait at his end.
+    if has_table(socket, IPV4, TABLE)? {
+        batch.delete_table(IPV4);
+    }
     batch.table(IPV4, false);
     batch.chain(IPV4, CHAIN, Some(Hook { kind: "nat", number: 3, priority: -100 }));
     for (protocol, port) in [(17, udp), (6, tcp)] {
