@@ -1,9 +1,15 @@
 //! Where a container may connect to.
 
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+
+use casemate_spec::netlink::{attributes, messages};
 use casemate_spec::wire::{Allowed, Egress, NetOrder, Protocol};
 use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
 
-use crate::lab::{Lab, endpoint, network};
+use crate::lab::{Lab, endpoint, network, program};
 
 fn allowed(address: &str, prefix: u8, protocol: Option<Protocol>, ports: Option<(u16, u16)>) -> Allowed {
     Allowed { address: address.parse().expect("an address"), prefix, protocol, ports }
@@ -84,4 +90,73 @@ fn metadata_services_are_reached_by_those_who_asked() {
     assert_eq!(plain.tcp("169.254.169.254:80"), None);
     assert!(open.tcp("169.254.169.254:80").is_some());
     assert!(plain.tcp("192.0.2.2:80").is_some());
+}
+
+/// A netlink socket of the host's that is told of what a table refuses, and reads without waiting.
+fn listener(lab: &Lab, table: &str) -> Result<OwnedFd, String> {
+    let socket = lab.host.within(|| {
+        let protocol = Some(rustix::net::netlink::NETFILTER);
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol).expect("a socket");
+        bind(&socket, &rustix::net::netlink::SocketAddrNetlink::new(0, 0)).expect("bound");
+        socket
+    });
+    let mut command = Command::new(program());
+    command.args(["--table", table]).stdin(Stdio::piped()).stderr(Stdio::piped());
+    command.stdout(socket.try_clone().expect("a copy"));
+    let mut child = lab.host.within(|| command.spawn().expect("started"));
+    child.stdin.take().expect("a pipe").write_all(b"\"listen\"").expect("written");
+    let output = child.wait_with_output().expect("its end");
+    match output.status.code() {
+        Some(0) => Ok(socket),
+        code => Err(format!("{code:?} {}", String::from_utf8_lossy(&output.stderr))),
+    }
+}
+
+/// What it is told: the addresses that refused packets came from.
+fn told(socket: &OwnedFd) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut bytes = vec![0; 16 << 10];
+    while let Ok((read, _)) = recv(socket, bytes.as_mut_slice(), RecvFlags::DONTWAIT) {
+        for message in messages(&bytes[..read]) {
+            let found = attributes(&message.body[4..]).find(|(kind, _)| *kind == 9);
+            let packet = found.expect("a packet").1;
+            let [a, b, c, d] = packet[12..16].try_into().expect("an address");
+            all.push(std::net::Ipv4Addr::new(a, b, c, d).to_string());
+        }
+    }
+    all
+}
+
+#[test]
+fn refusals_are_told_to_one_listener_and_a_flood_hides_nobodys() {
+    let lab = Lab::new();
+    let net = network(20, "t");
+    lab.make(&net);
+    let limited = |last| {
+        let mut end = endpoint(20, last);
+        end.egress = Some(Egress::default());
+        lab.attach(&net, &end)
+    };
+    let (loud, quiet) = (limited(2), limited(3));
+    let socket = listener(&lab, "casemate").expect("it listens");
+    // One listener each: somebody else's table has its own.
+    let taken = listener(&lab, "casemate").expect_err("it is taken");
+    assert!(taken.starts_with("Some(3) casemate-net: log group 45944: "), "{taken}");
+    assert!(taken.contains("somebody else on this host listens to it"), "{taken}");
+    let other = listener(&lab, "casemate-0123456789abcdef").expect("another group");
+    loud.within(|| {
+        let flood = std::net::UdpSocket::bind("10.20.0.2:0").expect("a socket");
+        for _ in 0..5000 {
+            flood.send_to(b"x", "192.0.2.2:9").unwrap_or_default();
+        }
+    });
+    assert_eq!(quiet.tcp("192.0.2.2:80"), None);
+    let all = told(&socket);
+    let of = |address: &str| all.iter().filter(|from| *from == address).count();
+    assert!((50..200).contains(&of("10.20.0.2")), "a flood is told of as one: {}", of("10.20.0.2"));
+    assert!(of("10.20.0.3") >= 1, "nobody's refusal is hidden by another's");
+    assert_eq!(told(&other), [] as [String; 0]);
+    drop(socket);
+    assert!(listener(&lab, "casemate").is_ok(), "it is free with its last descriptor");
 }
