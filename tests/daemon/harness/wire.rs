@@ -107,9 +107,10 @@ impl Drop for Outside {
         self.keeper.kill().ok();
         self.keeper.wait().ok();
         // The far end goes with the namespace, in the kernel's own time.
-        let name = format!("/sys/class/net/cmo{}", self.number);
-        Command::new("ip").args(["link", "delete", &format!("cmo{}", self.number)]).output().ok();
-        wait_until("the wire is gone", || !fs::exists(&name).unwrap_or(false));
+        let name = format!("cmo{}", self.number);
+        let link = |verb: &str| Command::new("ip").args(["link", verb, &name]).output();
+        link("delete").ok();
+        wait_until("the wire is gone", || link("show").is_ok_and(|output| !output.status.success()));
     }
 }
 

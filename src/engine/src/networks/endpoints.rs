@@ -181,7 +181,10 @@ mod tests {
             name: name.to_owned(),
             created: 0,
             driver: Driver::Bridge,
-            subnets: ranges.iter().map(|range| asked(chosen(range.parse().expect("a range"), internal))).collect(),
+            subnets: ranges
+                .iter()
+                .map(|range| asked(chosen(range.parse().expect("a range"), internal)))
+                .collect(),
             internal,
             attachable: false,
             options: Default::default(),

@@ -44,8 +44,11 @@ pub fn port(text: &str) -> Result<(u16, Protocol)> {
 /// `127.0.0.1`, `[::]`
 fn address(text: &str) -> Result<IpAddr> {
     let wrong = |_| Failure::invalid(format!("invalid IP address in port binding: {text:?}"));
-    let address = text.trim_start_matches('[').trim_end_matches(']').parse().map_err(wrong)?;
-    // A connection to it would have to come back from a bridge, and the kernel takes no packet for ::1 from there.
+    answered(text.trim_start_matches('[').trim_end_matches(']').parse().map_err(wrong)?)
+}
+
+/// A connection to ::1 would have to come back from a bridge, and the kernel takes no packet for it from there.
+fn answered(address: IpAddr) -> Result<IpAddr> {
     if address == IpAddr::V6(Ipv6Addr::LOCALHOST) {
         return Err(Failure::invalid(
             "a port cannot be published on [::1]: publish it on 127.0.0.1, or on an address of the host's",
@@ -169,6 +172,7 @@ pub fn addresses(asked: Option<IpAddr>, usual: IpAddr, four: bool, six: bool) ->
         };
     }
     // What is published everywhere is so in both families. [::1] leads to none.
+    answered(usual)?;
     let everywhere = usual == IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let twin = everywhere.then_some(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
     let all: Vec<IpAddr> = std::iter::once(usual).chain(twin).filter(has).collect();
@@ -264,6 +268,7 @@ mod tests {
         assert_eq!(addresses(None, ALL, true, true), Ok(vec![ALL, Ipv6Addr::UNSPECIFIED.into()]));
         assert_eq!(addresses(None, here, true, true), Ok(vec![here]));
         assert!(addresses(None, here, false, true).is_err());
+        assert!(addresses(None, Ipv6Addr::LOCALHOST.into(), true, true).is_err(), "by the configuration");
         assert_eq!(addresses(Some(here), ALL, true, true), Ok(vec![here]));
         assert!(addresses(Some(Ipv6Addr::UNSPECIFIED.into()), ALL, true, false).is_err());
     }
