@@ -249,8 +249,48 @@ fn ports_of_a_user_are_published_where_they_are_asked_for() {
     let _six = Server::start(process(&home, "six"), 80, "six");
     assert!(ask_tcp(host, at(&format!("[{HOST_SIX}]:8084"))).expect("an answer").ends_with(" six"));
     assert!(ask_tcp(host, at("127.0.0.1:8084")).is_err());
+    // The way out in IPv6, which does not lead to the host's loopback either.
+    let _host = Server::start(host, 8100, "host");
+    let (six, open) = (process(&home, "six"), at(&format!("[{HOST_SIX}]:8100")));
+    wait_until("it reaches the host", || ask_tcp(six, open).is_ok_and(|said| said.ends_with(" host")));
+    for closed in ["[fd00::2]:8100", "[::1]:8100", "192.0.0.2:8100"] {
+        assert!(ask_tcp(six, at(closed)).is_err(), "{closed}");
+    }
     home.docker(&["rm", "-f", "web", "asks", "six"]);
     home.docker(&["network", "rm", "six"]);
+    home.down();
+}
+
+#[test]
+fn who_passes_on_holds_nothing() {
+    let mut home = home();
+    home.up();
+    let status = |words: &str| {
+        let pid = running(&home, words).concat();
+        home.world.inside(["cat", &format!("/proc/{pid}/status")]).run().ok().text()
+    };
+    let field = |text: &str, name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap_or_else(|| panic!("{name}: {text}"))
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let forward = status("/casemate forward");
+    // Of the user's ids one that owns no file.
+    assert_eq!(field(&forward, "Uid"), ["465529"; 4], "{forward}");
+    assert_eq!(field(&forward, "Groups"), Vec::<String>::new(), "{forward}");
+    let slirp = status("^slirp4netns");
+    assert_eq!(field(&slirp, "Seccomp"), ["2"], "{slirp}");
+    for (text, most) in [(&forward, 0), (&slirp, 1 << 10)] {
+        for name in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+            let held = u64::from_str_radix(&field(text, name).concat(), 16).expect("a number");
+            assert_eq!(held & !most, 0, "{name}: {text}");
+        }
+        assert_eq!(field(text, "NoNewPrivs"), ["1"], "{text}");
+    }
+    let root = home.world.inside(["ls", &format!("/proc/{}/root", running(&home, "^slirp4netns").concat())]);
+    assert_eq!(root.run().ok().text().split_whitespace().collect::<Vec<_>>(), ["etc", "run"]);
     home.down();
 }
 
