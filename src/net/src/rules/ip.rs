@@ -129,7 +129,8 @@ pub fn chains(batch: &mut Batch<'_>) {
     let accept = end(Verdict::Accept);
     let drop = end(Verdict::Drop);
     // Bridges route 127.0.0.0/8, so that the host's own connections by 127.0.0.1 come back. Nothing else may use that.
-    let rules = vec![rule([&from_us(), &loopback(FOUR.destination), &drop])];
+    // Every packet of the host comes by: what tells most apart is looked at first, here and below, and sets after it.
+    let rules = vec![rule([&loopback(FOUR.destination), &from_us(), &drop])];
     chain(batch, "guard", place("filter", 0, -300), rules);
     chain(batch, ALLOWANCES, None, Vec::new());
     for (name, why) in [(REFUSE, Denial::NotListed), (REFUSE_NEAR, Denial::LinkLocal)] {
@@ -180,7 +181,7 @@ fn refuse(table: &str, why: Denial) -> Vec<Vec<Expression>> {
 fn egress() -> Vec<Vec<Expression>> {
     let accept = end(Verdict::Accept);
     let (refuse, refuse_near) = (end(Verdict::Goto(REFUSE)), end(Verdict::Goto(REFUSE_NEAR)));
-    let mut rules = vec![rule([&from_elsewhere(), &accept]), rule([&has_state(KNOWN), &accept])];
+    let mut rules = vec![rule([&has_state(KNOWN), &accept]), rule([&from_elsewhere(), &accept])];
     // Neighbours and groups are asked for, and answered, whatever else is allowed.
     for (first, last) in [(130, 136), (143, 143)] {
         let message = [
@@ -251,7 +252,7 @@ fn redirects() -> Vec<Vec<Expression>> {
 fn input() -> Vec<Vec<Expression>> {
     let accept = end(Verdict::Accept);
     let drop = end(Verdict::Drop);
-    let mut rules = vec![rule([&from_elsewhere(), &accept]), rule([&has_state(KNOWN), &accept])];
+    let mut rules = vec![rule([&has_state(KNOWN), &accept]), rule([&from_elsewhere(), &accept])];
     let neighbours = [
         meta(Meta::Protocol, 0),
         is(0, &[ICMP6]),

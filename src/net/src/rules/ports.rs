@@ -32,13 +32,14 @@ pub fn chains(batch: &mut Batch<'_>) {
             [meta(Meta::Protocol, 0), is(0, &[ICMP6]), payload(Part::Transport, 0, 1, 0), is(0, &[kind])];
         with(of(IPV6), kind.to_vec())
     };
+    // Nearly every frame of a container ends with the first rule: one look into one set.
     let mut rules = vec![
-        vec![meta(Meta::InName, 0), not_within(PORTS.name, 0), accept()],
-        vec![meta(Meta::InName, 0), source_mac(4), not_within(MACS.name, 0), drop()],
         with(
             of(IPV4),
             [sender(&SENDERS4, source_mac(4), payload(Part::Network, 12, 4, 6)), vec![accept()]].concat(),
         ),
+        vec![meta(Meta::InName, 0), not_within(PORTS.name, 0), accept()],
+        vec![meta(Meta::InName, 0), source_mac(4), not_within(MACS.name, 0), drop()],
     ];
     // Ethernet and IPv4, and the sender is who sends.
     let arp = vec![payload(Part::Network, 0, 6, 0), is(0, &[0, 1, 8, 0, 6, 4])];
