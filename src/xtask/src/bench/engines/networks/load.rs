@@ -15,7 +15,7 @@ const AT_ONCE: usize = 4;
 /// Connections of a measurement: far from all ports that a host has.
 const CONNECTIONS: usize = 4000;
 const ROUND_TRIPS: usize = 2000;
-const STREAM: Duration = Duration::from_millis(1500);
+const STREAM: Duration = Duration::from_millis(600);
 const PIECE: usize = 128 << 10;
 /// Nothing here takes as long unless it never comes.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -28,6 +28,8 @@ use place::{HOST, Place, Space};
 const TURNS: usize = 3;
 /// How often the quick ones are measured in one turn.
 const EACH: usize = 7;
+/// The same of traffic.
+const STREAMS: usize = 3;
 /// Names of what is made on an engine.
 const NETWORK: &str = "bench-net";
 const SECOND: &str = "bench-second";
@@ -107,12 +109,14 @@ fn measure(engine: &Engine, place: &Place, values: &mut Values) -> Outcome {
     let outside = SocketAddr::from((HOST, PUBLISHED));
     let local = SocketAddr::from((Ipv4Addr::LOCALHOST, PUBLISHED));
     let between = SocketAddr::from((address(engine, SERVER)?, PORT));
-    keep(Case::OutsideRate, vec![load::rate(place.outside(), outside)?]);
-    keep(Case::OutsideConnections, vec![load::connections(place.outside(), outside)?]);
-    keep(Case::LocalRate, vec![load::rate(place.host(), local)?]);
-    keep(Case::LocalConnections, vec![load::connections(place.host(), local)?]);
-    keep(Case::BetweenRate, vec![load::rate(&client, between)?]);
-    keep(Case::BetweenTrip, vec![load::round_trip(&client, between)?]);
+    for _ in 0..STREAMS {
+        keep(Case::OutsideRate, vec![load::rate(place.outside(), outside)?]);
+        keep(Case::OutsideConnections, vec![load::connections(place.outside(), outside)?]);
+        keep(Case::LocalRate, vec![load::rate(place.host(), local)?]);
+        keep(Case::LocalConnections, vec![load::connections(place.host(), local)?]);
+        keep(Case::BetweenRate, vec![load::rate(&client, between)?]);
+        keep(Case::BetweenTrip, vec![load::round_trip(&client, between)?]);
+    }
     drop(listening);
     let names = names::ask(&client, SERVER)?;
     keep(Case::NamesMedian, vec![names.median]);
