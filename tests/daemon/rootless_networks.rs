@@ -315,6 +315,9 @@ fn what_dies_of_a_users_networks_is_there_again() {
         assert!(refused.stderr().contains("refused"), "{refused}");
     };
     works(&home);
+    // Whoever asks again goes where the containers are, and is told of the same.
+    home.up();
+    works(&home);
     let own = home.world.dir().join("bin/casemate").display().to_string();
     for words in ["^slirp4netns", &format!("^{own} forward"), &format!("^{own}-broker")] {
         let before = running(&home, words).concat();
