@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use casemate_spec::netlink::{attributes, messages};
 use casemate_spec::wire::{Allowed, Egress, NetOrder, Protocol};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, socket_with};
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 use crate::lab::{Lab, endpoint, network, program};
 
@@ -157,6 +158,38 @@ fn refusals_are_told_to_one_listener_and_a_flood_hides_nobodys() {
     assert!((50..200).contains(&of("10.20.0.2")), "a flood is told of as one: {}", of("10.20.0.2"));
     assert!(of("10.20.0.3") >= 1, "nobody's refusal is hidden by another's");
     assert_eq!(told(&other), [] as [String; 0]);
+    // Who is given the socket, and has no privilege, can have it told of nothing else, nor change a rule by it.
+    assert_eq!(configured(&socket, 2), 0, "whoever has the privilege gives the group up");
+    let given = socket.try_clone().expect("a copy");
+    let tried = std::thread::spawn(move || {
+        let none = CapabilitySet::empty();
+        let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
+        set_capabilities(None, sets).expect("given up");
+        configured(&given, 1)
+    });
+    assert_eq!(tried.join().expect("an answer"), -Errno::PERM.raw_os_error());
+    assert_eq!(configured(&socket, 1), 0, "with it, the same is done");
     drop(socket);
     assert!(listener(&lab, "casemate").is_ok(), "it is free with its last descriptor");
+}
+
+/// What the kernel answers to a command about the log's group: `NFULNL_CFG_CMD_BIND` is 1, `NFULNL_CFG_CMD_UNBIND` 2.
+fn configured(socket: &OwnedFd, command: u8) -> i32 {
+    let group = casemate_spec::wire::Denial::group("casemate").to_be_bytes();
+    let mut message = 28_u32.to_ne_bytes().to_vec();
+    // NFULNL_MSG_CONFIG, which is to be acknowledged
+    message.extend((4_u16 << 8 | 1).to_ne_bytes());
+    message.extend(5_u16.to_ne_bytes());
+    message.extend([0; 8]);
+    message.extend([0, 0, group[0], group[1]]);
+    message.extend([5, 0, 1, 0, command, 0, 0, 0]);
+    rustix::net::send(socket, &message, SendFlags::empty()).expect("sent");
+    let mut bytes = vec![0; 4096];
+    loop {
+        let (read, _) = recv(socket, bytes.as_mut_slice(), RecvFlags::DONTWAIT).expect("an answer");
+        let answer = messages(&bytes[..read]).find(|message| message.kind == 2);
+        if let Some(answer) = answer {
+            return i32::from_ne_bytes(answer.body[..4].try_into().expect("a number"));
+        }
+    }
 }
