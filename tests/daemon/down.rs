@@ -105,6 +105,17 @@ impl Site {
     }
 }
 
+impl Drop for Site {
+    /// What a failed test has started goes with it; nobody else would end it.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let call = self.outside(&libexec().join("casemate").to_string_lossy());
+            let said = call.args(["--data-root", &self.data().to_string_lossy(), "down"]).run();
+            eprintln!("{said}");
+        }
+    }
+}
+
 fn runs(pid: &str) -> bool {
     Path::new("/proc").join(pid).exists()
 }
