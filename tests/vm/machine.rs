@@ -120,7 +120,9 @@ impl Machine<'_> {
             "-m",
             "1024",
         ])
-        .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
+        .args(["-nodefaults", "-no-user-config", "-display", "none"])
+        // One with a data root starts twice; what else restarts has failed.
+        .args(self.data.is_none().then_some("-no-reboot"))
         .arg("-kernel")
         .arg(self.dir.join("vmlinuz"))
         .args(["-append", &cmdline, "-device", "nvme,id=nvme,serial=casemate"])

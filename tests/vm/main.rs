@@ -84,7 +84,16 @@ fn daemon_programs() -> Vec<PathBuf> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the top of the workspace");
     let built = || top.join(format!("target/{}-unknown-linux-gnu/debug", std::env::consts::ARCH));
     let libexec = std::env::var_os("CASEMATE_LIBEXEC").map_or_else(built, PathBuf::from);
-    let ours = ["runtime", "casemate-broker", "casemate-shim", "casemate-layer", "casemated", "casemate"];
+    let ours = [
+        "runtime",
+        "casemate-broker",
+        "casemate-shim",
+        "casemate-layer",
+        "casemate-net",
+        "casemate-dns",
+        "casemated",
+        "casemate",
+    ];
     let ours = ours.iter().map(|name| libexec.join(name));
     ours.chain([top.join("src/cli/systemd/casemate.service")]).chain(found("docker")).collect()
 }

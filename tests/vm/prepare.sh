@@ -67,12 +67,19 @@ for deb in "$dir"/debs/*.deb; do
 done
 
 dpkg-deb --fsys-tarfile kernel/*.deb | tar -x -C kernel
-# The I/O scheduler with weights, layers and quotas are all that any case needs: disk, ext4 and serial port are built in.
+# The I/O scheduler with weights, layers, quotas and networks are all that any case needs: disk, ext4 and serial port are
+# built in. What loads the others is the kernel itself, by modprobe.
 modules=$(cd kernel/lib/modules && echo *)
 mkdir -p "$root/lib/modules/$modules"
-for module in block/bfq fs/overlayfs/overlay fs/quota/quota_tree fs/quota/quota_v2; do
-    cp "kernel/lib/modules/$modules/kernel/$module.ko" "$root/lib/modules/$modules/"
-done
+(
+    cd "kernel/lib/modules/$modules"
+    cp modules.builtin modules.builtin.modinfo modules.order "$root/lib/modules/$modules/"
+    find kernel/net/802 kernel/net/llc kernel/net/bridge kernel/net/netfilter kernel/net/ipv4/netfilter \
+        kernel/net/ipv6/netfilter kernel/drivers/net/veth.ko kernel/drivers/net/macvlan.ko kernel/lib/libcrc32c.ko \
+        kernel/block/bfq.ko kernel/fs/overlayfs/overlay.ko kernel/fs/quota/quota_tree.ko kernel/fs/quota/quota_v2.ko \
+        -name '*.ko' | tar -c -T - | tar -x -C "$root/lib/modules/$modules"
+)
+chroot "$root" /usr/sbin/depmod "$modules"
 
 cp -R "$here/image/." "$root/"
 chmod 0755 "$root/sbin/vm-init"

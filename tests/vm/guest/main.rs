@@ -12,6 +12,7 @@ mod lifecycle;
 mod limits;
 mod memory;
 mod nesting;
+mod networks;
 mod policies;
 mod quota;
 mod rootless;
@@ -48,11 +49,16 @@ fn main() {
     }
 }
 
-/// The whole machine: prepares it, then each group as the user and in the place it is named after.
+/// The whole machine: prepares it, then each group as the user and in the place it is named after. One with the daemon
+/// starts twice.
 fn drive() {
     let host = Host::new("root");
     setup::prepare(&host);
     run_group("root");
+    if host.daemon && !setup::is_second_boot() {
+        println!("driver: once more");
+        setup::reboot();
+    }
     if !host.daemon {
         setup::run_rootless(&host);
     }
@@ -131,6 +137,12 @@ fn cases(host: &Host) -> impl Iterator<Item = &'static Case> {
         policies::CASES,
         stores::CASES,
     ];
-    const DAEMON: &[&[Case]] = &[service::CASES, quota::CASES, clock::CASES, service::LAST];
-    if host.daemon { DAEMON } else { RUNTIME }.iter().copied().flatten()
+    const DAEMON: &[&[Case]] = &[service::CASES, quota::CASES, clock::CASES, networks::CASES];
+    const DAEMON_AGAIN: &[&[Case]] = &[networks::AFTER, service::LAST];
+    let all = match (host.daemon, setup::is_second_boot()) {
+        (false, _) => RUNTIME,
+        (true, false) => DAEMON,
+        (true, true) => DAEMON_AGAIN,
+    };
+    all.iter().copied().flatten()
 }

@@ -9,6 +9,8 @@ use std::process::Command;
 use crate::host::{Host, USER};
 
 const ROOT: &str = "/sys/fs/cgroup";
+/// There from the first start on.
+const STARTED: &str = "/root/started";
 /// The subtree that root gives to the user where systemd does not.
 const DELEGATED: &str = "/sys/fs/cgroup/delegated";
 
@@ -17,10 +19,8 @@ pub fn prepare(host: &Host) {
     run(&["mkswap", "/dev/nvme0n3"]);
     run(&["swapon", "/dev/nvme0n3"]);
     fs::write("/proc/sys/vm/nr_hugepages", "8").expect("reserve huge pages");
-    let modules =
-        fs::read_dir("/lib/modules").expect("list the modules").flatten().next().expect("one kernel");
-    for module in ["bfq.ko", "overlay.ko", "quota_tree.ko", "quota_v2.ko"] {
-        run(&["insmod", &modules.path().join(module).to_string_lossy()]);
+    for module in ["bfq", "overlay", "quota_v2"] {
+        run(&["modprobe", module]);
     }
     fs::write("/sys/block/nvme0n1/queue/scheduler", "bfq").expect("choose the scheduler");
     if host.daemon {
@@ -34,10 +34,14 @@ pub fn prepare(host: &Host) {
 
 /// As docs/install.md says, but for links where it copies; the data root is on a disk of its own.
 fn install() {
+    let data = ["mount", "-t", "ext4", "-o", "prjquota", "/dev/nvme0n4", "/var/lib/casemate"];
+    if is_second_boot() {
+        return run(&data);
+    }
     for dir in ["/usr/local/libexec", "/usr/local/bin", "/etc/casemate", "/var/lib/casemate"] {
         fs::create_dir_all(dir).expect("make a directory");
     }
-    run(&["mount", "-t", "ext4", "-o", "prjquota", "/dev/nvme0n4", "/var/lib/casemate"]);
+    run(&data);
     symlink("/payload", "/usr/local/libexec/casemate").expect("install the programs");
     for program in ["casemate", "docker"] {
         let installed = Path::new("/usr/local/bin").join(program);
@@ -125,6 +129,19 @@ fn runtime_dir() -> String {
     chown(&dir, Some(USER), Some(USER)).expect("hand over the runtime directory");
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).expect("close the runtime directory");
     dir
+}
+
+/// Whether the machine has started before, with the same disks.
+pub fn is_second_boot() -> bool {
+    Path::new(STARTED).exists()
+}
+
+/// Starts the machine anew, as a crash does, but for what is written to the disks.
+pub fn reboot() -> ! {
+    fs::write(STARTED, "").expect("write down that it has started");
+    run(&["sync"]);
+    run(&["/bin/busybox", "reboot", "-f"]);
+    unreachable!("the machine starts anew")
 }
 
 /// Turns the machine off without asking anybody: its disk is a snapshot.

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use casemate_tests::{make_rootfs, wait_until};
+use casemate_tests::engine::wait_patiently;
+use casemate_tests::make_rootfs;
 
 /// The image of every container here.
 pub const IMAGE: &str = "busybox";
@@ -108,7 +109,7 @@ pub fn succeeds(what: &str, output: &Output) -> String {
 
 /// Waits until the daemon answers.
 pub fn wait_for_daemon() {
-    wait_until("the daemon answers", || {
+    wait_patiently("the daemon answers", || {
         let output = client("casemate", &["version"]).output().expect("run casemate");
         String::from_utf8_lossy(&output.stdout).contains("daemon")
     });
