@@ -75,10 +75,16 @@ fn work(arguments: &Arguments) -> Result<()> {
         network::check(network, host)?;
     }
     carry_out(&order, namespace, resolver, arguments)?;
-    // Whoever waits for it need not wait for our end. What is heard of the kernel goes there, too, and nothing else then.
-    let told =
-        if matches!(order, NetOrder::Listen) { Ok(()) } else { std::io::stdout().write_all(b"done\n") };
-    told.map_err(|error| Error::io("standard output", &error))
+    match order {
+        // It has said so before its end; there, the standard output is where the kernel's words go.
+        NetOrder::Detach { .. } | NetOrder::Listen => Ok(()),
+        _ => done(),
+    }
+}
+
+/// Says that what was asked is done: whoever waits for it need not wait for our end.
+fn done() -> Result<()> {
+    std::io::stdout().write_all(b"done\n").map_err(|error| Error::io("standard output", &error))
 }
 
 /// Goes where the networks are, and keeps an eye on the host's own, which can be reached from there, too.

@@ -233,6 +233,25 @@ impl Links {
         done.map_err(|errno| failed(name, errno))
     }
 
+    /// Takes an interface down; one that is not there is as good.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn down(&self, name: &str) -> Result<()> {
+        let Some(index) = self.index(name) else { return Ok(()) };
+        let gone = self.socket.ask(NEW_LINK, 0, |message| {
+            message.raw(&[0; 4]);
+            message.raw(&index.to_ne_bytes());
+            // What it is to be, and of that what is meant.
+            message.raw(&[0; 4]);
+            message.raw(&UP.to_ne_bytes());
+        });
+        match gone {
+            Ok(()) | Err(Errno::NODEV) => Ok(()),
+            Err(errno) => Err(failed(name, errno)),
+        }
+    }
+
     /// The names of all ports of these bridges.
     ///
     /// # Errors
