@@ -109,6 +109,33 @@ fn a_container_that_ends_at_once_is_told_of_and_so_is_whose_list_it_was() {
 }
 
 #[test]
+fn who_looks_into_anothers_network_is_told_of() {
+    let _lab = Lab::enter();
+    let world = World::configured("");
+    let archive = world.rootfs_archive();
+    let blue = "casemate://blue/root?groups=admin";
+    let words = ["run", "-d", "--name", "one", "busybox", "sleep", "1000"];
+    for who in [RED, blue] {
+        world.docker_as(who, ["import", &archive.to_string_lossy(), "busybox"]).run().ok();
+        world.docker_as(who, words).run().ok();
+    }
+    let template = "{{.State.Pid}} {{.NetworkSettings.Networks.bridge.IPAddress}}";
+    let shown = |who: &str| world.docker_as(who, ["inspect", "--format", template, "one"]).run().ok().text();
+    let told = [RED, blue].map(shown);
+    let pid = told[0].split_once(' ').and_then(|(pid, _)| pid.parse().ok()).expect("a pid");
+    let address = told[1].split_once(' ').expect("an address").1;
+    assert!(ask_tcp(pid, to(&format!("{address}:80"))).is_err());
+    let why =
+        "it is another network, where what is published alone can be reached, by an address of the host";
+    assert_eq!(reason(&world, "one", &format!("{address}:80/tcp")), why);
+    assert!(audited(&world, "egress.address").iter().all(|line| line["tenant"] == "red"));
+    for who in [RED, blue] {
+        world.docker_as(who, ["rm", "-f", "one"]).run().ok();
+    }
+    world.stop();
+}
+
+#[test]
 fn the_same_is_counted_and_a_flood_hides_nobody() {
     let _lab = Lab::enter();
     let world = World::start();

@@ -34,6 +34,8 @@ const ALLOWANCES: &str = "allowances";
 /// The chains of what is refused, by the reason.
 const REFUSE: &str = "refuse";
 const REFUSE_NEAR: &str = "refuse-link-local";
+/// The chain that tells of what goes into others' networks; it is dropped where that was asked.
+const TELL: &str = "tell";
 /// So many refused packets of each container are told of in a second, and so many at once: a flood of one costs little, and
 /// hides nobody else's.
 const TOLD: (u64, u32) = (10, 50);
@@ -134,9 +136,11 @@ pub fn chains(batch: &mut Batch<'_>) {
     chain(batch, "guard", place("filter", 0, -300), rules);
     chain(batch, ALLOWANCES, None, Vec::new());
     for (name, why) in [(REFUSE, Denial::NotListed), (REFUSE_NEAR, Denial::LinkLocal)] {
-        let rules = refuse(batch.name(), why);
+        let rules = [tell(batch.name(), why), vec![vec![reject()]]].concat();
         chain(batch, name, None, rules);
     }
+    let rules = tell(batch.name(), Denial::OtherNetwork);
+    chain(batch, TELL, None, rules);
     chain(batch, "egress", place("filter", 0, -150), egress());
     let mut published = vec![rule([&loopback(FOUR.destination), &accept]), rule([&to_host(false), &accept])];
     published.extend(redirects());
@@ -167,14 +171,14 @@ pub fn chains(batch: &mut Batch<'_>) {
     chain(batch, "leave", place("nat", 4, 100), leave);
 }
 
-/// Tells of it, and answers that it is refused.
-fn refuse(table: &str, why: Denial) -> Vec<Vec<Expression>> {
+/// Tells of what is refused.
+fn tell(table: &str, why: Denial) -> Vec<Vec<Expression>> {
     let prefix = format!("{table} {}", why.word());
-    let tell = |version: Version, set: &Set| {
+    let of = |version: Version, set: &Set| {
         let who = [meta(Meta::InName, 0), version.source(4), pace(set.name, 0, TOLD, COUNTED)];
         rule([&version.only(), &who, &[log(Denial::group(table), &prefix)]])
     };
-    vec![tell(FOUR, &REFUSED4), tell(SIX, &REFUSED6), vec![reject()]]
+    vec![of(FOUR, &REFUSED4), of(SIX, &REFUSED6)]
 }
 
 /// New connections of containers, before any address is translated.
@@ -283,9 +287,11 @@ fn forward() -> Vec<Vec<Expression>> {
     // Not known well enough to be hidden behind the host's address.
     rules.push(rule([&from_us(), &has_state(INVALID), &drop]));
     rules.push(rule([&to_elsewhere(), &accept]));
+    rules.push(rule([&from_us(), &is_translated(false), &end(Verdict::Jump(TELL))]));
     rules.push(rule([&is_translated(false), &drop]));
     rules.push(rule([&from_elsewhere(), &accept]));
     rules.push(rule([&along(&KIN), &accept]));
+    rules.push(end(Verdict::Jump(TELL)).to_vec());
     rules.push(drop.to_vec());
     rules
 }

@@ -9,24 +9,27 @@ use serde::{Deserialize, Serialize};
 
 use super::{HexId, Tenant};
 
-/// Why egress rules refuse a connection: it is the word behind the table's name in the prefix of what they log.
+/// Why rules refuse a container's connection: it is the word behind the table's name in the prefix of what they log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Denial {
     /// The list of what the container may reach does not have it.
     NotListed,
     /// It goes to where clouds keep the credentials of the host.
     LinkLocal,
+    /// It goes into another network of the host's, and to nothing that is published there.
+    OtherNetwork,
 }
 
 impl Denial {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::NotListed, Self::LinkLocal];
+    pub const ALL: [Self; 3] = [Self::NotListed, Self::LinkLocal, Self::OtherNetwork];
 
     /// As it is logged.
     pub fn word(self) -> &'static str {
         match self {
             Self::NotListed => "not-listed",
             Self::LinkLocal => "link-local",
+            Self::OtherNetwork => "other-network",
         }
     }
 

@@ -11,6 +11,10 @@ use crate::networks::range::Range;
 
 /// Of a connection.
 pub fn of_address(engine: &Engine, container: &Container, target: &Target, why: Denial) -> String {
+    if why == Denial::OtherNetwork {
+        return "it is another network, where what is published alone can be reached, by an address of the host"
+            .to_owned();
+    }
     if why == Denial::LinkLocal {
         let policy = container.verdict["Policy"].as_str().unwrap_or(&engine.host.policy);
         return format!(
