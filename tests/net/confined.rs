@@ -56,7 +56,10 @@ fn an_order_that_no_broker_gives_is_not_carried_out() {
         (of(|net| net.mtu = Some(1)), "mtu"),
     ] {
         let (code, said) = lab.order(&order).expect_err("refused");
-        assert!(code == 2 && said.starts_with("casemate-net: order: ") && said.contains(says), "{code} {said}");
+        assert!(
+            code == 2 && said.starts_with("casemate-net: order: ") && said.contains(says),
+            "{code} {said}"
+        );
     }
     assert_eq!(lab.host.run("ip -br addr"), before);
     lab.make(&network(20, "t"));
