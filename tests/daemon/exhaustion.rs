@@ -17,9 +17,15 @@ fn run(world: &World, name: &str, flags: &[&str]) -> Output {
     world.docker([&["run", "-d", "--name", name], flags, &["busybox", "sleep", "600"]].concat()).run()
 }
 
-fn interfaces() -> usize {
+/// The host's ends of this world's containers.
+fn interfaces(world: &World) -> usize {
+    let table = world.table();
     let names = std::fs::read_dir("/sys/class/net").expect("the host's interfaces").flatten();
-    names.filter(|entry| entry.file_name().to_string_lossy().starts_with("cmv")).count()
+    let ours = names.filter(|entry| {
+        let alias = std::fs::read_to_string(entry.path().join("ifalias")).unwrap_or_default();
+        entry.file_name().to_string_lossy().starts_with("cmv") && alias.trim() == table
+    });
+    ours.count()
 }
 
 #[test]
@@ -73,12 +79,13 @@ fn a_range_of_ports_without_a_free_one_takes_nobody() {
         run(&world, &name, &["-p", &range]).ok();
         assert_eq!(world.ok(&["port", &name, "80"]), format!("127.0.0.1:{}", base + number));
     }
-    let before = interfaces();
+    let before = interfaces(&world);
+    assert_eq!(before, 3);
     let late = run(&world, "late", &["-p", &range]);
     refused(&late, "failed to set up container networking: driver failed programming external connectivity");
     refused(&late, &format!("Bind for 127.0.0.1:{base} failed: all ports are allocated"));
     assert_eq!(inspect(&world, "late", "{{.State.Status}}{{.NetworkSettings.IPAddress}}"), "created");
-    assert_eq!(interfaces(), before, "a failed start leaves an interface");
+    assert_eq!(interfaces(&world), before, "a failed start leaves an interface");
     world.ok(&["rm", "-f", "c1"]);
     world.ok(&["start", "late"]);
     assert_eq!(world.ok(&["port", "late", "80"]), format!("127.0.0.1:{}", base + 1));

@@ -3,6 +3,7 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
+use casemate_tests::engine::wait_patiently;
 use casemate_tests::wait_until;
 
 use crate::World;
@@ -27,14 +28,21 @@ fn networks_ports_and_names_are_there_again() {
     let port: SocketAddr = world.ok(&["port", "site", "80"]).parse().expect("an address");
     let before = (show(&world), inspect(&world, "site", "{{.NetworkSettings.Networks.back.MacAddress}}"));
 
+    let again = ["app", "plain", "site"];
+    let started = |world: &World, name: &str| inspect(world, name, "{{.State.Status}} {{.State.StartedAt}}");
+    let first = again.map(|name| started(&world, name));
+
     world.reboot();
 
-    wait_until("all that was to run runs", || {
-        let running = world.ok(&["ps", "--format", "{{.Names}}"]);
-        let mut running: Vec<&str> = running.lines().collect();
-        running.sort_unstable();
-        running == ["app", "plain", "site"]
+    // Until it has looked, the daemon knows of those that ran before.
+    wait_patiently("all that was to run runs", || {
+        let now = again.map(|name| started(&world, name));
+        now.iter().zip(&first).all(|(now, first)| now.starts_with("running ") && now != first)
     });
+    let mut running: Vec<String> =
+        world.ok(&["ps", "--format", "{{.Names}}"]).lines().map(str::to_owned).collect();
+    running.sort_unstable();
+    assert_eq!(running, again);
     let after = (show(&world), inspect(&world, "site", "{{.NetworkSettings.Networks.back.MacAddress}}"));
     assert_eq!(after, before);
     assert_eq!(address(&world, "site", "back"), "10.221.0.77");
