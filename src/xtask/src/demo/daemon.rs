@@ -2,17 +2,25 @@
 //! another client may not do.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::failure::{Doing as _, Failure, Outcome};
 use crate::{bundle, command, workspace};
 
-const APPLETS: [&str; 12] =
-    ["cat", "grep", "head", "hostname", "id", "ls", "mount", "ps", "sh", "sleep", "touch", "unshare"];
+const APPLETS: [&str; 14] = [
+    "cat", "grep", "head", "hostname", "httpd", "id", "ls", "mount", "ps", "sh", "sleep", "touch", "unshare",
+    "wget",
+];
 /// What the container's shell tells of itself.
 const INSIDE: &str = "id; grep -E '^(CapEff|NoNewPrivs|Seccomp)' /proc/self/status; \
                       touch /etc/x 2>&1; mount -t tmpfs x /tmp 2>&1; unshare -U true 2>&1; true";
+
+/// A server of one page.
+const SERVE: &str = "echo a page of site > /tmp/index.html; exec httpd -f -p 8080 -h /tmp";
 
 /// A data root that is gone afterwards, with a daemon on a free port.
 pub struct Up {
@@ -61,6 +69,7 @@ impl Up {
         )?;
         self.ask(&self.certificates(), &[client, "exec", "web", "ps"])?;
         self.ask(&self.certificates(), &[client, "ps"])?;
+        self.networks(client)?;
         println!("\n  a client whose certificate says `viewer`");
         let viewer = self.data.join("viewer").display().to_string();
         let mut issue = self.casemate(&["pki", "issue", "eve", "--group", "viewer", "--out"]);
@@ -72,6 +81,29 @@ impl Up {
         println!();
         self.ours(&["audit", "log", "--tail", "6"])?;
         self.ours(&["audit", "verify"])
+    }
+
+    /// A published port, a name, and a container that may go nowhere.
+    fn networks(&self, client: &str) -> Outcome {
+        println!("\n  a network, a server on it, and who reaches it");
+        let own = self.certificates();
+        self.ask(&own, &[client, "network", "create", "backend"])?;
+        let server =
+            [client, "run", "--detach", "--network", "backend", "--name", "site", "--publish", "8080"];
+        self.ask(&own, &[&server[..], &["demo", "sh", "-c", SERVE]].concat())?;
+        let said = command::output(&mut self.as_client(&own, &[client, "port", "site", "8080/tcp"])?)?;
+        let published = said.lines().next().unwrap_or_default();
+        println!("  {published}");
+        println!("  $ wget -qO- http://{published}/       # on the host");
+        println!("  {}", fetch(published)?);
+        let inside = [client, "run", "--rm", "--network", "backend"];
+        let wget = ["demo", "wget", "-T", "3", "-qO-"];
+        self.ask(&own, &[&inside[..], &wget, &["http://site:8080/"]].concat())?;
+        println!("\n  and one that may open no connection to anywhere outside");
+        let label = ["--label", "io.casemate.egress=none"];
+        self.refused(&own, &[&inside[..], &label, &wget, &["http://192.0.2.1/"]].concat())?;
+        self.ask(&own, &[client, "rm", "--force", "site"])?;
+        self.ask(&own, &[client, "network", "rm", "backend"])
     }
 
     /// Stops everything and removes it.
@@ -127,4 +159,22 @@ impl Up {
         let status = self.casemate(arguments).status().doing("casemate")?;
         if status.success() { Ok(()) } else { Err(Failure::new("casemate", status)) }
     }
+}
+
+/// The page at an address, by HTTP's oldest words; a server that was started just now is waited for.
+fn fetch(address: &str) -> Outcome<String> {
+    for _ in 0..50 {
+        let mut answer = String::new();
+        let asked = TcpStream::connect(address).and_then(|mut stream| {
+            stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+            stream.read_to_string(&mut answer)
+        });
+        if asked.is_ok()
+            && let Some((_, page)) = answer.split_once("\r\n\r\n")
+        {
+            return Ok(page.trim_end().to_owned());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Err(Failure::new(address, "nobody answers"))
 }
