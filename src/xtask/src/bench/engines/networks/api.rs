@@ -6,8 +6,8 @@ use super::super::engine::Engine;
 use crate::command;
 use crate::failure::{Doing as _, Failure, Outcome};
 
-/// Milliseconds of each of so many connects of a container to a network; it is disconnected after each.
-pub fn connect(engine: &Engine, network: &str, container: &str, times: usize) -> Outcome<Vec<f64>> {
+/// Milliseconds of each of a container's connects to these networks, one after the other.
+pub fn connect(engine: &Engine, networks: &[String], container: &str) -> Outcome<Vec<f64>> {
     let (options, base) = engine.curl();
     let mut curl = Command::new("curl");
     let mut ask = |path: &str, body: Option<String>| {
@@ -19,11 +19,9 @@ pub fn connect(engine: &Engine, network: &str, container: &str, times: usize) ->
         curl.args([&format!("{base}/{path}"), "--next"]);
     };
     ask("_ping", None);
-    for _ in 0..times {
-        for verb in ["connect", "disconnect"] {
-            let body = serde_json::json!({ "Container": container });
-            ask(&format!("networks/{network}/{verb}"), Some(body.to_string()));
-        }
+    for network in networks {
+        let body = serde_json::json!({ "Container": container });
+        ask(&format!("networks/{network}/connect"), Some(body.to_string()));
     }
     ask("_ping", None);
     // Behind the last one nothing may follow.
@@ -40,6 +38,6 @@ pub fn connect(engine: &Engine, network: &str, container: &str, times: usize) ->
         }
         taken.push(seconds.parse::<f64>().doing("curl")? * 1000.0);
     }
-    // A ping, and then every other one.
-    Ok(taken.into_iter().skip(1).step_by(2).take(times).collect())
+    // Between two pings.
+    Ok(taken.into_iter().skip(1).take(networks.len()).collect())
 }

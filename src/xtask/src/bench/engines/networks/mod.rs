@@ -35,6 +35,7 @@ const NETWORK: &str = "bench-net";
 const SECOND: &str = "bench-second";
 const SERVER: &str = "bench-server";
 const CLIENT: &str = "bench-client";
+const GUEST: &str = "bench-guest";
 /// In the container, and on the host.
 const PORT: u16 = 8080;
 const PUBLISHED: u16 = 18080;
@@ -103,7 +104,12 @@ fn measure(engine: &Engine, place: &Place, values: &mut Values) -> Outcome {
         engine.time(&["network", "disconnect", SECOND, CLIENT]).map(|_| taken)
     };
     keep(Case::Connect, (0..EACH).map(|_| connect()).collect::<Outcome<_>>()?);
-    keep(Case::Connecting, api::connect(engine, SECOND, CLIENT, EACH)?);
+    // To as many networks: a disconnect just before would have its share of the next connect.
+    let others: Vec<String> = (0..EACH).map(|number| format!("{SECOND}-{number}")).collect();
+    others.iter().try_for_each(|name| engine.time(&["network", "create", name]).map(drop))?;
+    engine.time(&["run", "--detach", "--net", NETWORK, "--name", GUEST, SMALL, "sleep", "600"])?;
+    keep(Case::Connecting, api::connect(engine, &others, GUEST)?);
+    engine.time(&["rm", "--force", GUEST])?;
     let (server, client) = (space(engine, SERVER)?, space(engine, CLIENT)?);
     let listening = Server::start(&server, PORT)?;
     let outside = SocketAddr::from((HOST, PUBLISHED));
