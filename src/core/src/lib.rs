@@ -13,3 +13,5 @@ pub mod procfs;
 pub mod report;
 pub mod sys;
 pub mod userns;
+
+pub use child::drop_bounding;

@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 
+use casemate_core::drop_bounding;
 use casemate_core::sys::landlock::abi;
 use casemate_spec::{Error, Result};
 use landlock::{
@@ -12,9 +13,8 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::process::{getegid, geteuid, getgid, getuid, umask};
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, Gid, Uid, capabilities, clear_ambient_capability_set,
-    remove_capability_from_bounding_set, set_capabilities, set_no_new_privs, set_thread_groups,
-    set_thread_res_gid, set_thread_res_uid,
+    CapabilitySet, CapabilitySets, Gid, Uid, capabilities, clear_ambient_capability_set, set_capabilities,
+    set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 
 use crate::order::Given;
@@ -30,7 +30,7 @@ pub fn enter(identity: (u32, u32), given: &Given) -> Result<()> {
     set_no_new_privs(true).map_err(failed)?;
     let (user, group) = (Uid::from_raw(identity.0), Gid::from_raw(identity.1));
     if geteuid().is_root() {
-        drop_bounding_set().map_err(failed)?;
+        drop_bounding(0).map_err(failed)?;
         set_thread_groups(&[]).map_err(failed)?;
         set_thread_res_gid(group, group, group).map_err(failed)?;
         set_thread_res_uid(user, user, user).map_err(failed)?;
@@ -53,18 +53,6 @@ fn prove(user: Uid, group: Gid) -> Result<()> {
         return Ok(());
     }
     Err(Error::new("give privilege away", "it is not gone"))
-}
-
-fn drop_bounding_set() -> Result<(), Errno> {
-    // Up to the kernel's last capability, which may be newer than this program.
-    for number in 0..64 {
-        match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number)) {
-            Ok(()) => {}
-            Err(Errno::INVAL) => break,
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(())
 }
 
 /// The domain, or none where the kernel has no Landlock.

@@ -30,6 +30,7 @@ use crate::sys::clone::exit_now;
 use crate::sys::exec::Vector;
 
 pub(crate) use resolve::open_proc;
+pub use stripped::drop_bounding;
 pub use tree::Tree;
 
 /// The descriptors that the child is born with. All are closed by execve(2).

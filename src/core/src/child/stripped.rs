@@ -199,15 +199,14 @@ fn bits(set: u64) -> impl Iterator<Item = u64> {
     (0..u64::BITS).map(|number| 1_u64 << number).filter(move |bit| set & bit != 0)
 }
 
-fn drop_bounding(keep: u64) -> Result<(), Errno> {
-    for bit in bits(!keep) {
-        // Up to the kernel's last capability, not the last one that a library knows.
-        match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(bit)) {
-            Err(Errno::INVAL) => return Ok(()),
-            other => other?,
-        }
-    }
-    Ok(())
+/// Leaves of the bounding set, capabilities(7), what is in `keep`: bit 0 is `CAP_CHOWN`.
+///
+/// # Errors
+/// `EPERM`: the caller lacks `CAP_SETPCAP`.
+pub fn drop_bounding(keep: u64) -> Result<(), Errno> {
+    let drop = |bit| remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(bit));
+    // Up to the kernel's last capability, not the last one that a library knows.
+    bits(!keep).try_for_each(drop).or_else(|errno| if errno == Errno::INVAL { Ok(()) } else { Err(errno) })
 }
 
 pub(super) fn set_sets(caps: &Capabilities, key: Key) -> Result<(), Errno> {

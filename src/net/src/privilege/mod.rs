@@ -5,14 +5,14 @@ mod filter;
 #[cfg(test)]
 mod tests;
 
+use casemate_core::drop_bounding;
 use casemate_spec::wire::{NET, NetOrder, STORE_IDS};
 use casemate_spec::{Error, Result};
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, Gid, Uid, capabilities, clear_ambient_capability_set,
-    remove_capability_from_bounding_set, set_capabilities, set_keep_capabilities, set_no_new_privs,
-    set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+    CapabilitySet, CapabilitySets, Gid, Uid, capabilities, clear_ambient_capability_set, set_capabilities,
+    set_keep_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 
 /// Links and rules; another network namespace; another user.
@@ -67,7 +67,7 @@ pub fn shed() -> Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed)?;
     clear_ambient_capability_set().map_err(failed)?;
     if now.permitted.contains(CapabilitySet::SETPCAP) {
-        drop_bounding_set().map_err(failed)?;
+        drop_bounding(0).map_err(failed)?;
     }
     keep(now.permitted & MOST).map_err(failed)?;
     filter::reading()
@@ -114,18 +114,6 @@ fn prove(needs: Needs, user: Uid) -> Result<()> {
 fn keep(kept: CapabilitySet) -> Result<(), Errno> {
     let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
     set_capabilities(None, sets)
-}
-
-fn drop_bounding_set() -> Result<(), Errno> {
-    // Up to the kernel's last capability, which may be newer than this program.
-    for number in 0..64 {
-        match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number)) {
-            Ok(()) => {}
-            Err(Errno::INVAL) => break,
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(())
 }
 
 fn failed(errno: Errno) -> Error {
