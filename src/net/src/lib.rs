@@ -2,7 +2,7 @@
 //!
 //! Holds: bridges, pairs of interfaces, their addresses and routes, and the rules of two tables of our own.
 //! Never: a socket that listens on the host, a rule of anybody else's, a name that was not derived from an id.
-//! Imports: `core` (which Landlock the kernel has), `spec`.
+//! Imports: `core` (the bounding set, which Landlock the kernel has), `spec`.
 //! If broken: containers reach what they must not, or are reached.
 #![forbid(unsafe_code)]
 #![cfg_attr(
