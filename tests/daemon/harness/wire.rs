@@ -14,8 +14,9 @@ use casemate_tests::wait_until;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-/// Who has not answered by then is not there.
-const PATIENCE: Duration = Duration::from_millis(1500);
+/// Who has not answered by then is not there. A connection's first packet may be lost, and the third comes after three
+/// seconds (RFC 6298).
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How often a server looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(20);
 
