@@ -62,8 +62,9 @@ fn a_spare_that_nobody_needs_ends_with_its_runtime() {
     let bundle = Bundle::new(&ours());
     let spare = Spare::start(&bundle);
     let standby = runtime_of(&spare);
-    let name = std::fs::read_to_string(format!("/proc/{}/comm", spare.pid())).unwrap();
-    assert_eq!(name, "casemate-spare\n");
+    // It takes its name after it has started the runtime.
+    let name = || std::fs::read_to_string(format!("/proc/{}/comm", spare.pid())).unwrap();
+    wait_until("it is called a spare", || name() == "casemate-spare\n");
     assert_eq!(spare.dismiss(), 0);
     wait_gone(standby);
     bundle.assert_clean();
