@@ -11,9 +11,9 @@ use std::time::Duration;
 use crate::failure::{Doing as _, Failure, Outcome};
 use crate::{bundle, command, workspace};
 
-const APPLETS: [&str; 14] = [
-    "cat", "grep", "head", "hostname", "httpd", "id", "ls", "mount", "ps", "sh", "sleep", "touch", "unshare",
-    "wget",
+const APPLETS: [&str; 15] = [
+    "cat", "grep", "head", "hostname", "httpd", "id", "ls", "mount", "nc", "nslookup", "ps", "sh", "sleep",
+    "touch", "unshare",
 ];
 /// What the container's shell tells of itself.
 const INSIDE: &str = "id; grep -E '^(CapEff|NoNewPrivs|Seccomp)' /proc/self/status; \
@@ -97,11 +97,11 @@ impl Up {
         println!("  $ wget -qO- http://{published}/       # on the host");
         println!("  {}", fetch(published)?);
         let inside = [client, "run", "--rm", "--network", "backend"];
-        let wget = ["demo", "wget", "-T", "3", "-qO-"];
-        self.ask(&own, &[&inside[..], &wget, &["http://site:8080/"]].concat())?;
+        self.ask(&own, &[&inside[..], &["demo", "nslookup", "-type=a", "site"]].concat())?;
         println!("\n  and one that may open no connection to anywhere outside");
         let label = ["--label", "io.casemate.egress=none"];
-        self.refused(&own, &[&inside[..], &label, &wget, &["http://192.0.2.1/"]].concat())?;
+        self.refused(&own, &[&inside[..], &label, &["demo", "nc", "-w", "3", "192.0.2.1", "80"]].concat())?;
+        self.ours(&["audit", "log", "--about", "egress", "--tail", "1"])?;
         self.ask(&own, &[client, "rm", "--force", "site"])?;
         self.ask(&own, &[client, "network", "rm", "backend"])
     }
