@@ -9,6 +9,8 @@ use std::io::Write;
 /// # Panics
 /// When the file named by `$CASEMATE_SKIPS` cannot be written: an uncounted skip would be a silent one.
 pub fn skip(reason: &str) {
+    // One line each, whatever a program has said: lines are counted.
+    let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
     let line = format!("{}: {reason}\n", test_name());
     eprint!("skipped {line}");
     let Some(path) = std::env::var_os("CASEMATE_SKIPS") else { return };
