@@ -3,6 +3,7 @@
 
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use casemate_spec::wire::{Answer, Ask, HexId, Refusal, RefusalKind, VERSION};
 use casemate_tests::{Value, json, wait_until};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::rig::{Rig, ask, id, make, start_of};
+use crate::rig::{Rig, ask, id, make, program, start_of};
 
 /// The host of one test: this thread, and whatever it starts, is in it.
 pub struct Host(Child);
@@ -124,6 +125,41 @@ fn a_container_is_connected_from_its_birth_to_its_end() {
     assert!(!said("ip -br link").contains("cmb"));
     rig.end();
     assert!(!said("nft list ruleset").contains("casemate"));
+}
+
+/// A helper that says that a container is disconnected, and then fails.
+const FAILS_LATE: &str = r#"#!/bin/sh
+order=$(cat)
+case $order in *'"detach"'*) echo done; sleep 0.3; echo "casemate-net: it could not" >&2; exit 1;; esac
+printf %s "$order" | REAL "$@"
+"#;
+
+#[test]
+fn what_fails_after_it_was_said_to_be_done_is_mended() {
+    let _host = Host::enter();
+    let mut rig = Rig::greeted();
+    let libexec = rig.dir.join("libexec");
+    std::fs::create_dir(&libexec).expect("a folder");
+    for name in ["runtime", "casemate-shim", "casemate-layer", "casemate-dns"] {
+        std::os::unix::fs::symlink(program(name), libexec.join(name)).expect("a link");
+    }
+    let helper = libexec.join("casemate-net");
+    let script = FAILS_LATE.replace("REAL", &program("casemate-net").to_string_lossy());
+    std::fs::write(&helper, script).expect("the script");
+    std::fs::set_permissions(&helper, PermissionsExt::from_mode(0o755)).expect("executable");
+    rig.restart();
+    rig.ask(Ask::Hello { version: VERSION }).0.expect("hello");
+    let one = id('1');
+    rig.ask(make(&one)).0.expect("made");
+    make_network(&mut rig, network('a', "t", 50)).expect("made");
+    start(&mut rig, &one, &SERVE, endpoint('e', 'a', 2, json!([]))).expect("started");
+    assert!(said("ip -br link").contains("cmv") && said("nft list ruleset").contains("10.50.0.2"));
+    rig.ask(Ask::Signal { id: one.clone(), exec: None, signal: 9, all: true }).0.expect("killed");
+    wait_until("it has ended", || rig.ask(Ask::Release { id: one.clone() }).0.is_ok());
+    // A network namespace that ends takes the pair along, but no rule.
+    wait_until("its rules are gone", || !said("nft list ruleset").contains("10.50.0.2"));
+    rig.ask(Ask::DropNetwork { network: id('a') }).0.expect("dropped");
+    rig.end();
 }
 
 #[test]

@@ -254,6 +254,11 @@ pub fn start(dir: &Path) -> (OwnedFd, Child) {
     let mut command = Command::new(program("casemate-broker"));
     command.arg("--data-root").arg(dir.join("data")).arg("--config").arg(dir.join("config"));
     command.args(["--listen", "127.0.0.1:0", "--channel-stdin"]).stdin(Stdio::from(theirs));
+    // A test's own programs, where it has made some.
+    let own = dir.join("libexec");
+    if own.exists() {
+        command.arg("--libexec").arg(own);
+    }
     let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("broker.log"));
     command.stderr(log.expect("make the log"));
     (ours, command.spawn().expect("start the broker"))

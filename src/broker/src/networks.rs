@@ -276,16 +276,17 @@ impl Broker {
         }
         let order = NetOrder::Detach { networks: self.networks_of(&endpoints), endpoints, inside: false };
         let told = self.net(&order, None, move |broker, ended| {
-            if let Err(refusal) = outcome(&ended) {
-                // The next repair leaves it out.
-                crate::say(&Error::new("casemate-net", refusal.message));
-                broker.repair();
-            }
+            broker.mend(&ended);
             broker.repair_if_busy();
             then(broker);
         });
-        if let Err(refusal) = told {
-            crate::say(&Error::new("casemate-net", refusal.message));
+        complain(told);
+    }
+
+    /// What could not be removed is left out by the next repair.
+    pub(crate) fn mend(&mut self, ended: &Ended) {
+        if complain(outcome(ended)) {
+            self.repair();
         }
     }
 
@@ -299,17 +300,13 @@ impl Broker {
         let endpoints = self.attached().map(|(_, endpoint)| endpoint.clone()).collect();
         let order = NetOrder::Repair { networks: self.networks.values().cloned().collect(), endpoints };
         let told = self.net(&order, None, |broker, ended| {
-            if let Err(refusal) = outcome(&ended) {
-                crate::say(&Error::new("casemate-net", refusal.message));
-            }
+            complain(outcome(&ended));
             let again = std::mem::replace(&mut broker.repair, Repair::Idle) == Repair::Again;
             if again {
                 broker.repair();
             }
         });
-        if let Err(refusal) = told {
-            crate::say(&Error::new("casemate-net", refusal.message));
-        }
+        complain(told);
     }
 
     /// What has changed while it was at it may not be what it has put there.
@@ -439,6 +436,11 @@ impl Broker {
         let channel = self.dns.channel(&self.places.run.join("dns.sock")).map_err(refused)?;
         Ok((Answer::Connected, vec![channel]))
     }
+}
+
+/// Says what has failed, and whether it has.
+fn complain(done: Result<(), Refusal>) -> bool {
+    done.map_err(|refusal| crate::say(&Error::new("casemate-net", refusal.message))).is_err()
 }
 
 /// How an order went.
