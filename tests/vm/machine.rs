@@ -1,17 +1,25 @@
-//! One boot of qemu: its command line, its two serial ports, its end.
+//! One boot of qemu: its command line, its two serial ports, its monitor, its end.
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use casemate_tests::skip;
+
 /// All of one machine's cases, on a host that does other work too; a case has its own limit inside.
 const LIMIT: Duration = Duration::from_secs(780);
-/// Longer than any case may take without a word.
-const SILENCE: Duration = Duration::from_secs(150);
+/// Longer than a machine takes to its driver's first word. From then on the driver speaks every few seconds, whatever
+/// its case does.
+const SILENCE: Duration = Duration::from_secs(120);
+/// What the driver says when it has nothing else to say.
+const ALIVE: &str = "driver: alive";
+/// For each of the monitor's answers.
+const MONITOR: Duration = Duration::from_secs(2);
 
 /// What to boot.
 pub struct Machine<'a> {
@@ -32,6 +40,8 @@ pub struct Machine<'a> {
 pub struct Report {
     /// Whether it reached its last line.
     pub finished: bool,
+    /// Whether even the driver's sign of life stayed away: then the machine stands, not a case.
+    pub frozen: bool,
     /// How many cases passed.
     pub passed: usize,
     /// The cases that failed.
@@ -54,6 +64,9 @@ impl Report {
     }
 
     fn take(&mut self, line: String) {
+        if line == ALIVE {
+            return;
+        }
         println!("{line}");
         if let Some(rest) = line.strip_prefix("case: ") {
             let (case, verdict) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -69,26 +82,57 @@ impl Report {
 }
 
 impl Machine<'_> {
-    /// Boots, listens until the machine is off or its time is over, and leaves no qemu behind.
+    /// Boots, and once more where the emulation itself stood still: that says nothing of what is tested. It is counted
+    /// as a skip, with the last word and where the processors were.
     pub fn run(&self) -> Report {
+        let until = Instant::now() + LIMIT;
+        let report = self.boot(until);
+        if !report.frozen {
+            return report;
+        }
+        eprintln!("{}", report.transcript());
+        let last = report.lines.iter().rev().nth(1).map_or("its start", String::as_str);
+        let words = ["VM", "status:", "CPU#", "RIP=", "HLT=", "paused", "running"];
+        let known =
+            report.console.split_whitespace().filter(|word| words.iter().any(|w| word.starts_with(w)));
+        let known = known.collect::<Vec<_>>().join(" ");
+        skip(&format!("{}: the machine froze after {last} and was started once more: {known}", self.name));
+        self.boot(until)
+    }
+
+    /// Boots, listens until the machine is off, silent, or `until`, and leaves no qemu behind.
+    fn boot(&self, until: Instant) -> Report {
         let console = self.dir.join(format!("console-{}.log", self.name));
         let swap = self.dir.join(format!("swap-{}.img", self.name));
         File::create(&swap).and_then(|file| file.set_len(256 << 20)).expect("make the swap disk");
-        let mut qemu = Qemu(self.command(&console, &swap).spawn().expect("start qemu-system-x86_64"));
-        let lines = lines_of(&mut qemu.0);
+        // Where a socket's path is short enough, whatever the length of ours.
+        let monitor = std::env::temp_dir().join(format!("casemate-vm-{}", std::process::id()));
+        let mut command = self.command(&console, &swap);
+        command.arg("-monitor").arg(format!("unix:{},server=on,wait=off", monitor.display()));
+        let child = command.spawn().expect("start qemu-system-x86_64");
+        let mut qemu = Qemu { child, monitor };
+        let lines = lines_of(&mut qemu.child);
         let mut report = Report::default();
-        let until = Instant::now() + LIMIT;
-        loop {
+        let monitor = loop {
             let wait = SILENCE.min(until.saturating_duration_since(Instant::now()));
             match lines.recv_timeout(wait) {
                 Ok(line) => report.take(line),
-                Err(RecvTimeoutError::Timeout) => break report.take("host: out of time".to_owned()),
-                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) if Instant::now() < until => {
+                    report.frozen = true;
+                    report.take("host: the machine has fallen silent".to_owned());
+                    break qemu.ask(&["info status", "info registers -a"]);
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    report.take("host: out of time".to_owned());
+                    break String::new();
+                }
+                Err(RecvTimeoutError::Disconnected) => break String::new(),
             }
-        }
+        };
         drop(qemu);
         report.console =
             std::fs::read(&console).map_or_else(|e| e.to_string(), |b| String::from_utf8_lossy(&b).into());
+        report.console.push_str(&monitor);
         report
     }
 
@@ -103,7 +147,7 @@ impl Machine<'_> {
             ]
         };
         let cmdline = format!(
-            "root=/dev/nvme0n1 rootfstype=ext4 rw console=ttyS0 quiet panic=-1 mitigations=off {}",
+            "root=/dev/nvme0n1 rootfstype=ext4 rw console=ttyS0 quiet panic=-1 nokaslr mitigations=off {}",
             self.cmdline
         );
         let mut qemu = Command::new("qemu-system-x86_64");
@@ -140,13 +184,35 @@ impl Machine<'_> {
 }
 
 /// Killed and reaped when dropped, also by a panic.
-struct Qemu(Child);
+struct Qemu {
+    child: Child,
+    monitor: PathBuf,
+}
+
+impl Qemu {
+    /// What the monitor answers, as far as it does.
+    fn ask(&self, questions: &[&str]) -> String {
+        let ask = || -> std::io::Result<String> {
+            let mut monitor = UnixStream::connect(&self.monitor)?;
+            monitor.set_read_timeout(Some(MONITOR))?;
+            for question in questions {
+                writeln!(monitor, "{question}")?;
+            }
+            let mut answers = Vec::new();
+            // It ends no answer: what has come within the time is all.
+            monitor.read_to_end(&mut answers).ok();
+            Ok(String::from_utf8_lossy(&answers).into_owned())
+        };
+        format!("---- monitor\n{}", ask().unwrap_or_else(|e| e.to_string()))
+    }
+}
 
 impl Drop for Qemu {
     fn drop(&mut self) {
-        // Either fails only when it has ended already.
-        self.0.kill().ok();
-        self.0.wait().ok();
+        // Each fails only when it has ended already.
+        self.child.kill().ok();
+        self.child.wait().ok();
+        std::fs::remove_file(&self.monitor).ok();
     }
 }
 

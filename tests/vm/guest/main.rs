@@ -1,7 +1,7 @@
 //! The driver inside the virtual machine: runs every case as a process of its own and reports on standard output.
 //!
 //! Lines: `case: GROUP/NAME ok SECONDS`, `case: GROUP/NAME FAILED …`, `case: GROUP/NAME skipped REASON`, details
-//! of a failure as `| …`, and `driver: end` as the last one. Parameters come from the kernel's command line.
+//! of a failure as `| …`, `driver: alive` every few seconds and `driver: end` as the last one. Parameters come from the kernel's command line.
 
 mod clock;
 mod confinement;
@@ -23,6 +23,7 @@ mod stores;
 mod systemd;
 
 use std::fs::File;
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,9 @@ pub struct Case {
 
 /// Emulation is some fifty times slower than the machine, and systemd is slower still.
 const CASE_LIMIT: Duration = Duration::from_secs(120);
+/// What is killed ends at once, unless the kernel holds it.
+const KILL_LIMIT: Duration = Duration::from_secs(20);
+const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -52,6 +56,12 @@ fn main() {
 /// The whole machine: prepares it, then each group as the user and in the place it is named after. One with the daemon
 /// starts twice.
 fn drive() {
+    std::thread::spawn(|| {
+        loop {
+            println!("driver: alive");
+            std::thread::sleep(SIGN_OF_LIFE);
+        }
+    });
     let host = Host::new("root");
     setup::prepare(&host);
     run_group("root");
@@ -113,8 +123,28 @@ fn wait(mut child: std::process::Child) -> Option<ExitStatus> {
     }
     // Fails only when it has just ended.
     child.kill().ok();
-    child.wait().expect("reap the case");
+    let until = Instant::now() + KILL_LIMIT;
+    while Instant::now() < until && child.try_wait().expect("wait for the case").is_none() {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    blocked().iter().for_each(|line| println!("| {line}"));
     None
+}
+
+/// What the kernel holds, and where: processes that wait and cannot be killed.
+fn blocked() -> Vec<String> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let read = |dir: &Path, file: &str| std::fs::read_to_string(dir.join(file)).unwrap_or_default();
+    let report = |dir: std::path::PathBuf| {
+        let stat = read(&dir, "stat");
+        let name = stat.split(") ").next().unwrap_or_default();
+        let lines = read(&dir, "stack");
+        let held = stat.contains(") D ");
+        held.then(|| {
+            std::iter::once(format!("blocked: {name}")).chain(lines.lines().map(str::to_owned)).collect()
+        })
+    };
+    entries.filter_map(|entry| report(entry.path())).collect::<Vec<Vec<String>>>().concat()
 }
 
 fn run_case(group: &str, name: &str) {
