@@ -10,9 +10,6 @@ use rustix::process::{
     DumpableBehavior, Pid, PidfdFlags, Resource, Rlimit, WaitId, WaitIdOptions, pidfd_open, prlimit,
     set_dumpable_behavior, waitid,
 };
-use rustix::thread::{
-    LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces,
-};
 
 use crate::channel::{Channel, Received};
 use crate::child::{self, Hands, Tree, Vectors};
@@ -168,8 +165,7 @@ fn directly(
         && spaces.contains(&Space::Pid)
     {
         // No return: whoever visits has no other children to come.
-        move_into_thread_name_spaces(target.as_fd(), ThreadNameSpaceType::PROCESS_ID)
-            .map_err(host("join pid namespace"))?;
+        child::enter(Space::Pid, target.as_fd()).map_err(host("join pid namespace"))?;
     }
     let joined = plan.spaces.join.iter().position(|(space, _)| *space == Space::Pid);
     let own = match joined.and_then(|index| hands.joins.get(index)) {
@@ -178,8 +174,7 @@ fn directly(
             let own = Proc::open()
                 .and_then(|proc| proc.namespace(rustix::process::getpid(), "pid"))
                 .map_err(host("open own pid namespace"))?;
-            move_into_link_name_space(pid_space.as_fd(), Some(LinkNameSpaceType::ProcessID))
-                .map_err(host("join pid namespace"))?;
+            child::enter(Space::Pid, pid_space.as_fd()).map_err(host("join pid namespace"))?;
             Some(own)
         }
     };
@@ -192,8 +187,7 @@ fn directly(
         }
         Birth::Parent { pid, pidfd } => {
             if let Some(own) = own {
-                move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::ProcessID))
-                    .map_err(host("return to own pid namespace"))?;
+                child::enter(Space::Pid, own.as_fd()).map_err(host("return to own pid namespace"))?;
             }
             Ok(Newborn { pid, pidfd, parents: ours })
         }

@@ -61,19 +61,15 @@ impl Channel {
                 other => break other?.bytes,
             }
         };
-        let mut fd = None;
-        for message in control.drain() {
-            if let RecvAncillaryMessage::ScmRights(mut fds) = message {
-                fd = fds.next();
-            }
-        }
+        let fd = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+            _ => None,
+        });
         if read == 0 {
             return Ok(Received::Closed);
         }
-        match Record::decode(bytes.get(..read).unwrap_or(&[])) {
-            Some(record) => Ok(Received::Record(record, fd)),
-            None => Err(Errno::PROTO),
-        }
+        let record = Record::decode(bytes.get(..read).unwrap_or(&[])).ok_or(Errno::PROTO)?;
+        Ok(Received::Record(record, fd))
     }
 }
 

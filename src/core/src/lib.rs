@@ -11,7 +11,6 @@ mod child;
 pub mod plan;
 pub mod procfs;
 pub mod report;
+pub mod surrender;
 pub mod sys;
 pub mod userns;
-
-pub use child::drop_bounding;

@@ -44,7 +44,8 @@ pub fn with_maps(maps: &Maps) -> Result<OwnedFd, Failure> {
 pub fn write(proc: &Proc, pid: Pid, maps: &Maps) -> Result<(), Errno> {
     for (file, maps) in [("uid_map", &maps.uids), ("gid_map", &maps.gids)] {
         if !maps.is_empty() {
-            let lines: String = maps.iter().map(|map| format!("{map}\n")).collect();
+            let lines: String =
+                maps.iter().map(|m| format!("{} {} {}\n", m.inside, m.outside, m.count)).collect();
             proc.write(pid, file, lines.as_bytes())?;
         }
     }

@@ -1,21 +1,13 @@
 //! Giving privilege away: another user, no capabilities, no_new_privs, a Landlock domain of two directories.
 
-use std::error::Error as StdError;
+use std::os::fd::AsFd as _;
 
-use casemate_core::drop_bounding;
-use casemate_core::sys::landlock::abi;
+use casemate_core::surrender::{give_up, leave_files};
 use casemate_spec::{Error, Result};
-use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, PathBeneath, Ruleset,
-    RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, RulesetError, Scope,
-};
 use rustix::fs::Mode;
 use rustix::io::Errno;
-use rustix::process::{getegid, geteuid, getgid, getuid, umask};
-use rustix::thread::{
-    CapabilitySet, CapabilitySets, Gid, Uid, capabilities, clear_ambient_capability_set, set_capabilities,
-    set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
-};
+use rustix::process::umask;
+use rustix::thread::CapabilitySet;
 
 use crate::order::Given;
 
@@ -24,76 +16,12 @@ use crate::order::Given;
 /// # Errors
 /// The kernel refuses a step: the caller must not go on.
 pub fn enter(identity: (u32, u32), given: &Given) -> Result<()> {
-    let rules = rules(given)?;
-    let failed = |errno: Errno| Error::os("give privilege away", errno.raw_os_error());
+    let failed = |what: &'static str| move |errno: Errno| Error::os(what, errno.raw_os_error());
     umask(Mode::from_raw_mode(0o027));
-    set_no_new_privs(true).map_err(failed)?;
-    let (user, group) = (Uid::from_raw(identity.0), Gid::from_raw(identity.1));
-    if geteuid().is_root() {
-        drop_bounding(0).map_err(failed)?;
-        set_thread_groups(&[]).map_err(failed)?;
-        set_thread_res_gid(group, group, group).map_err(failed)?;
-        set_thread_res_uid(user, user, user).map_err(failed)?;
-    }
-    clear_ambient_capability_set().map_err(failed)?;
-    let none = CapabilitySet::empty();
-    let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
-    set_capabilities(None, sets).map_err(failed)?;
-    if let Some(rules) = rules {
-        rules.no_new_privs(false).restrict_self().map(drop).map_err(|error| unseal(&error))?;
-    }
-    prove(user, group)
-}
-
-/// Asks the kernel whether it is so: a step that was forgotten would not fail.
-fn prove(user: Uid, group: Gid) -> Result<()> {
-    let sets = capabilities(None).map_err(|errno| Error::os("read capabilities", errno.raw_os_error()))?;
-    let ids = (getuid(), geteuid(), getgid(), getegid()) == (user, user, group, group);
-    if ids && sets.permitted.is_empty() && sets.effective.is_empty() && sets.inheritable.is_empty() {
-        return Ok(());
-    }
-    Err(Error::new("give privilege away", "it is not gone"))
-}
-
-/// The domain, or none where the kernel has no Landlock.
-fn rules(given: &Given) -> Result<Option<RulesetCreated>> {
-    let abi = match abi() {
-        0 => return Ok(None),
-        number => ABI::from(i32::try_from(number).unwrap_or(0)),
-    };
-    let build = || -> Result<RulesetCreated, RulesetError> {
-        // What this kernel knows is enforced, or nothing goes on.
-        let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
-        ruleset = ruleset.handle_access(AccessFs::from_all(abi))?;
-        for access in AccessNet::from_all(abi).iter() {
-            ruleset = ruleset.handle_access(access)?;
-        }
-        for scope in Scope::from_all(abi).iter() {
-            ruleset = ruleset.scope(scope)?;
-        }
-        let kept: BitFlags<AccessFs> = AccessFs::ReadFile
-            | AccessFs::WriteFile
-            | AccessFs::Truncate
-            | AccessFs::MakeReg
-            | AccessFs::RemoveFile;
-        let mut rules = ruleset.create()?;
-        for dir in std::iter::once(&given.exit_dir).chain(&given.log_dir) {
-            rules = rules.add_rule(PathBeneath::new(dir, kept & AccessFs::from_all(abi)))?;
-        }
-        Ok(rules)
-    };
-    build().map(Some).map_err(|error| unseal(&error))
-}
-
-/// The kernel's reason at the bottom of the crate's.
-fn unseal(error: &RulesetError) -> Error {
-    let first: &(dyn StdError + 'static) = error;
-    let mut causes = std::iter::successors(Some(first), |cause| (*cause).source());
-    let errno = causes.find_map(|cause| cause.downcast_ref::<std::io::Error>()?.raw_os_error());
-    match errno {
-        Some(errno) => Error::os("enter the Landlock domain", errno),
-        None => Error::new("enter the Landlock domain", error.to_string()),
-    }
+    give_up(identity.0, identity.1, CapabilitySet::empty()).map_err(failed("give privilege away"))?;
+    let kept: Vec<_> =
+        std::iter::once(&given.exit_dir).chain(&given.log_dir).map(|dir| dir.as_fd()).collect();
+    leave_files(&kept, false).map_err(failed("enter the Landlock domain"))
 }
 
 #[cfg(test)]
@@ -105,7 +33,8 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     use casemate_spec::wire::{DAEMON, SHIM, STORE_IDS};
-    use rustix::process::{Pid, Signal, kill_process};
+    use rustix::process::{Pid, Signal, geteuid, kill_process};
+    use rustix::thread::{Uid, set_thread_res_uid};
 
     use super::*;
 

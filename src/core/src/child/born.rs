@@ -6,8 +6,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Signal, set_parent_process_death_signal, setsid};
 use rustix::thread::{
-    CpuSet, Gid, LinkNameSpaceType, ThreadNameSpaceType, Uid, move_into_link_name_space,
-    move_into_thread_name_spaces, sched_setaffinity, set_thread_res_gid, set_thread_res_uid,
+    CpuSet, Gid, ThreadNameSpaceType, Uid, move_into_thread_name_spaces, sched_setaffinity,
+    set_thread_res_gid, set_thread_res_uid,
 };
 
 use super::house::Housed;
@@ -79,7 +79,7 @@ impl<'a, 'l> Born<'a, 'l> {
     /// Attaches the root while this process still has the host's view of who it is: later, as a mapped root, it may
     /// not be allowed to walk to the bundle.
     fn attach_root(&self) -> Result<bool, Fault> {
-        super::tree::open_rest(self.life)?;
+        super::tree::open_rest(self.life.plan, self.life.hands, false)?;
         for (index, step) in self.life.plan.house.iter().enumerate() {
             if let House::Root { path } = step {
                 super::mounts::attach_root(self.life, path)
@@ -142,15 +142,15 @@ impl<'a, 'l> Born<'a, 'l> {
             OFlags::RDONLY | OFlags::CLOEXEC,
             Mode::empty(),
         )?;
-        move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::Time))
+        enter(Space::Time, own.as_fd())
     }
 }
 
 /// Enters the namespaces that a process yet to be born shall live in.
-pub(super) fn relay(plan: &Plan, hands: &Hands) -> Result<(), Fault> {
+pub(crate) fn relay(plan: &Plan, hands: &Hands) -> Result<(), Fault> {
     let Some((target, spaces)) = &hands.target else {
         join(plan, hands)?;
-        super::tree::open_joined(plan, hands)?;
+        super::tree::open_rest(plan, hands, true)?;
         for (index, step) in plan.furnish.iter().enumerate() {
             if let Furnish::Sysctl { path, value } = step
                 && plan.is_set_early(path)
@@ -221,21 +221,9 @@ fn become_user(life: &Life<'_>, uid: u32, gid: u32) -> Result<(), Errno> {
     set_parent_process_death_signal(Some(Signal::KILL))
 }
 
-fn enter(space: Space, fd: BorrowedFd<'_>) -> Result<(), Errno> {
-    move_into_link_name_space(fd, Some(link_kind(space)))
-}
-
-fn link_kind(space: Space) -> LinkNameSpaceType {
-    match space {
-        Space::User => LinkNameSpaceType::User,
-        Space::Mount => LinkNameSpaceType::Mount,
-        Space::Pid => LinkNameSpaceType::ProcessID,
-        Space::Network => LinkNameSpaceType::Network,
-        Space::Ipc => LinkNameSpaceType::InterProcessCommunication,
-        Space::Uts => LinkNameSpaceType::HostNameAndNISDomainName,
-        Space::Cgroup => LinkNameSpaceType::ControlGroup,
-        Space::Time => LinkNameSpaceType::Time,
-    }
+/// setns(2) takes a namespace's own descriptor and a process's alike.
+pub(crate) fn enter(space: Space, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    move_into_thread_name_spaces(fd, kinds([space].iter()))
 }
 
 fn kinds<'s>(spaces: impl Iterator<Item = &'s Space>) -> ThreadNameSpaceType {

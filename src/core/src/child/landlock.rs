@@ -78,7 +78,7 @@ pub(super) fn prepare(root: BorrowedFd<'_>, plan: &Landlock) -> Result<RulesetCr
 }
 
 /// Enters the domain. Without no_new_privs the kernel asks for `CAP_SYS_ADMIN`, landlock_restrict_self(2).
-pub(super) fn restrict(rules: RulesetCreated) -> Result<(), Errno> {
+pub(crate) fn restrict(rules: RulesetCreated) -> Result<(), Errno> {
     rules.no_new_privs(false).restrict_self().map(drop).map_err(reason)
 }
 
@@ -140,7 +140,7 @@ fn execute_beside(
 }
 
 /// The kernel's reason at the bottom of the crate's.
-fn reason(error: RulesetError) -> Errno {
+pub(crate) fn reason(error: RulesetError) -> Errno {
     let first: &(dyn Error + 'static) = &error;
     let mut causes = std::iter::successors(Some(first), |cause| (*cause).source());
     let errno = |cause: &(dyn Error + 'static)| Errno::from_io_error(cause.downcast_ref::<std::io::Error>()?);

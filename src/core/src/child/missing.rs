@@ -45,12 +45,8 @@ pub(super) fn make(root: BorrowedFd<'_>, path: &CStr, what: Missing) -> Result<O
         let here = match look_plain(root, done.path()?, OFlags::PATH | OFlags::NOFOLLOW) {
             Err(Errno::NOENT) => {
                 let what = if rest.is_empty() { what } else { Missing::Directory };
-                create(
-                    root,
-                    &mut done,
-                    CStr::from_bytes_until_nul(&name).map_err(|_long| Errno::NAMETOOLONG)?,
-                    what,
-                )?;
+                let name = CStr::from_bytes_until_nul(&name).map_err(|_long| Errno::NAMETOOLONG)?;
+                create(root, &mut done, name, what)?;
                 look_plain(root, done.path()?, OFlags::PATH | OFlags::NOFOLLOW)?
             }
             other => other?,

@@ -29,8 +29,10 @@ use crate::report::{Fault, Record};
 use crate::sys::clone::exit_now;
 use crate::sys::exec::Vector;
 
+pub(crate) use self::landlock::{reason, restrict};
+pub(crate) use born::{enter, relay};
 pub(crate) use resolve::open_proc;
-pub use stripped::drop_bounding;
+pub(crate) use stripped::drop_bounding;
 pub use tree::Tree;
 
 /// The descriptors that the child is born with. All are closed by execve(2).
@@ -101,9 +103,7 @@ impl<'a> Life<'a> {
             domain: RefCell::new(None),
         }
     }
-}
 
-impl Life<'_> {
     fn talk(&self) -> &Channel {
         self.starter.get().unwrap_or(&self.hands.channel)
     }
@@ -125,20 +125,15 @@ pub fn live(plan: &Plan, vectors: &Vectors, hands: &Hands) -> ! {
         Some(_) => born
             .and_then(born::Born::visit)
             .and_then(pivoted::Pivoted::strip)
-            .and_then(stripped::Stripped::at_once),
+            .and_then(waiting::Started::at_once),
         None => born
             .and_then(born::Born::house)
             .and_then(house::Housed::enter)
             .and_then(pivoted::Pivoted::strip)
-            .and_then(stripped::Stripped::wait),
+            .and_then(waiting::Started::wait),
     };
     let fault = started.and_then(waiting::Started::seal).map_or_else(|fault| fault, waiting::Sealed::run);
     report(&life, fault)
-}
-
-/// Joins namespaces on behalf of a process that is yet to be born.
-pub fn relay(plan: &Plan, hands: &Hands) -> Result<(), Fault> {
-    born::relay(plan, hands)
 }
 
 fn report(life: &Life<'_>, fault: Fault) -> ! {

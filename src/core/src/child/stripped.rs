@@ -15,7 +15,6 @@ use rustix::thread::{
 
 use super::Life;
 use super::resolve::{is_character, open_proc};
-use super::waiting::Started;
 use crate::plan::{Capabilities, Groups};
 use crate::report::{Fault, Stage};
 use crate::sys::{keyring, sched, signal};
@@ -84,16 +83,6 @@ impl<'a, 'l> Stripped<'a, 'l> {
         life.program.set(found);
         signal::reset().map_err(|errno| Stage::Birth.fault(errno))?;
         Ok(Self { life, key })
-    }
-
-    /// Waits to be started.
-    pub(super) fn wait(self) -> Result<Started<'a, 'l>, Fault> {
-        Started::wait(self)
-    }
-
-    /// A process that enters a running container is started by whoever made it.
-    pub(super) fn at_once(self) -> Result<Started<'a, 'l>, Fault> {
-        Started::at_once(self)
     }
 }
 
@@ -200,10 +189,8 @@ fn bits(set: u64) -> impl Iterator<Item = u64> {
 }
 
 /// Leaves of the bounding set, capabilities(7), what is in `keep`: bit 0 is `CAP_CHOWN`.
-///
-/// # Errors
 /// `EPERM`: the caller lacks `CAP_SETPCAP`.
-pub fn drop_bounding(keep: u64) -> Result<(), Errno> {
+pub(crate) fn drop_bounding(keep: u64) -> Result<(), Errno> {
     let drop = |bit| remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(bit));
     // Up to the kernel's last capability, not the last one that a library knows.
     bits(!keep).try_for_each(drop).or_else(|errno| if errno == Errno::INVAL { Ok(()) } else { Err(errno) })

@@ -6,8 +6,8 @@ use rustix::fs::{AtFlags, CWD, FileType};
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
 
+use super::Hands;
 use super::mounts::instance;
-use super::{Hands, Life};
 use crate::plan::{Plan, Source};
 use crate::report::{Fault, Stage};
 
@@ -47,26 +47,17 @@ impl Tree {
 }
 
 /// Opens the sources that the parent was not permitted to: a rootless one has no right over the host's mount
-/// namespace, while the child has it over its own copy. The child still walks as the caller's user.
-pub(super) fn open_rest(life: &Life<'_>) -> Result<(), Fault> {
-    let pairs = life.plan.sources.iter().zip(&life.hands.trees).enumerate();
+/// namespace, while the child has it over its own copy. The child still walks as the caller's user. A relay mounts what
+/// shows the namespaces that it has joined, and that alone.
+pub(super) fn open_rest(plan: &Plan, hands: &Hands, instances_only: bool) -> Result<(), Fault> {
+    let pairs = plan.sources.iter().zip(&hands.trees).enumerate();
+    let pairs = pairs.filter(|(_, (source, _))| source.instance.is_some() || !instances_only);
     for (index, (source, tree)) in pairs.filter(|(_, (_, tree))| tree.get().is_none()) {
         match Tree::open(source) {
             Err(_absent) if source.optional => {}
             Err(errno) => return Err(Stage::Source.fault_at(index, errno)),
             // Only ever done for an empty one.
             Ok(opened) => drop(tree.get_or_init(|| opened)),
-        }
-    }
-    Ok(())
-}
-
-/// Mounts what shows the namespaces that a relay has joined.
-pub(super) fn open_joined(plan: &Plan, hands: &Hands) -> Result<(), Fault> {
-    for (index, (source, tree)) in plan.sources.iter().zip(&hands.trees).enumerate() {
-        if source.instance.is_some() && tree.get().is_none() {
-            let opened = Tree::open(source).map_err(|errno| Stage::Source.fault_at(index, errno))?;
-            tree.get_or_init(|| opened);
         }
     }
     Ok(())

@@ -57,7 +57,7 @@ impl<'a, 'l> Started<'a, 'l> {
         Ok(Self { life, key })
     }
 
-    /// Nothing to wait for.
+    /// A process that enters a running container is started by whoever made it: nothing to wait for.
     pub(super) fn at_once(stripped: Stripped<'a, 'l>) -> Result<Self, Fault> {
         // A detached process outlives the one that made it; until here it was not worth keeping.
         set_parent_process_death_signal(None).map_err(|errno| Stage::Wait.fault(errno))?;

@@ -70,12 +70,6 @@ pub struct IdMap {
     pub count: u32,
 }
 
-impl fmt::Display for IdMap {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {}", self.inside, self.outside, self.count)
-    }
-}
-
 /// The id maps of a user namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Maps {
@@ -88,12 +82,9 @@ pub struct Maps {
 impl Maps {
     /// The ids that housing is done under: root where it is mapped, else the first mapped ids.
     pub fn housekeeper(&self) -> Option<(u32, u32)> {
+        let first = |maps: &[IdMap]| maps.iter().map(|map| map.inside).min();
         Some((first(&self.uids)?, first(&self.gids)?))
     }
-}
-
-fn first(maps: &[IdMap]) -> Option<u32> {
-    maps.iter().map(|map| map.inside).min()
 }
 
 /// The namespaces of a container.

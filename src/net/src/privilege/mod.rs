@@ -1,19 +1,21 @@
 //! Giving up what is not needed: first what no order takes, before a byte of one is read; then what this one does not.
 
-mod domain;
 mod filter;
 #[cfg(test)]
 mod tests;
 
-use casemate_core::drop_bounding;
+use std::fs::File;
+use std::os::fd::AsFd as _;
+
+use casemate_core::surrender::{give_up, leave_files};
 use casemate_spec::wire::{NET, NetOrder, STORE_IDS};
 use casemate_spec::{Error, Result};
 use rustix::io::Errno;
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-use rustix::thread::{
-    CapabilitySet, CapabilitySets, Gid, Uid, capabilities, clear_ambient_capability_set, set_capabilities,
-    set_keep_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
-};
+use rustix::process::{DumpableBehavior, getgid, getuid, set_dumpable_behavior};
+use rustix::thread::{CapabilitySet, capabilities};
+
+/// Where a network's parameters are.
+const SETTINGS: &str = "/proc/sys/net";
 
 /// Links and rules; another network namespace; another user.
 const LEAST: CapabilitySet = CapabilitySet::NET_ADMIN
@@ -63,57 +65,37 @@ pub fn shed() -> Result<()> {
     if !now.permitted.contains(LEAST) {
         return Err(Error::new("casemate-net", "it must be started by root"));
     }
-    set_no_new_privs(true).map_err(failed)?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed)?;
-    clear_ambient_capability_set().map_err(failed)?;
-    if now.permitted.contains(CapabilitySet::SETPCAP) {
-        drop_bounding(0).map_err(failed)?;
-    }
-    keep(now.permitted & MOST).map_err(failed)?;
+    remain(now.permitted & MOST).map_err(failed)?;
     filter::reading()
 }
 
 /// Becomes nobody who owns a file, with what this order needs. Whatever root alone may open has been opened.
 ///
+/// In a user namespace that does not have such an identity, as that of a user without root, root stays what it is:
+/// somebody who owns nothing of the host's but the user's own.
+///
 /// # Errors
 /// The kernel refuses a step: the caller must not go on.
 pub fn settle(needs: Needs) -> Result<()> {
-    let domain = domain::rules(needs.settings)?;
-    let user = become_nobody(STORE_IDS + NET).map_err(failed)?;
-    keep(needs.capabilities()).map_err(failed)?;
-    domain::enter(domain)?;
-    filter::working(needs)?;
-    prove(needs, user)
-}
-
-/// Takes an identity of its own, and gives it. In a user namespace that does not have it, as that of a user without root,
-/// root stays what it is: somebody who owns nothing of the host's but the user's own.
-fn become_nobody(id: u32) -> Result<Uid, Errno> {
-    let (user, group) = (Uid::from_raw(id), Gid::from_raw(id));
-    // The change of the user would take all capabilities.
-    set_keep_capabilities(true)?;
-    match set_thread_res_gid(group, group, group) {
-        Err(Errno::INVAL) => return Ok(rustix::process::getuid()),
-        done => done?,
+    // A kernel without the place has nothing to be set.
+    let settings = if needs.settings { File::open(SETTINGS).ok() } else { None };
+    let kept = needs.capabilities();
+    match give_up(STORE_IDS + NET, STORE_IDS + NET, kept) {
+        Err(Errno::INVAL) => remain(kept),
+        done => done,
     }
-    set_thread_groups(&[])?;
-    set_thread_res_uid(user, user, user)?;
-    Ok(user)
+    .map_err(failed)?;
+    let places: Vec<_> = settings.iter().map(|place| place.as_fd()).collect();
+    // The sockets for names are bound, and nobody is connected to.
+    leave_files(&places, true)
+        .map_err(|errno| Error::os("enter the Landlock domain", errno.raw_os_error()))?;
+    filter::working(needs)
 }
 
-/// Asks the kernel whether it is so: a step that was forgotten would not fail.
-fn prove(needs: Needs, user: Uid) -> Result<()> {
-    let sets = capabilities(None).map_err(failed)?;
-    let own = (rustix::process::getuid(), rustix::process::geteuid()) == (user, user);
-    if own && sets.permitted == needs.capabilities() && sets.inheritable.is_empty() {
-        return Ok(());
-    }
-    Err(Error::new("give privilege away", "it is not gone"))
-}
-
-fn keep(kept: CapabilitySet) -> Result<(), Errno> {
-    let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
-    set_capabilities(None, sets)
+/// The same user, with these capabilities alone.
+fn remain(kept: CapabilitySet) -> Result<(), Errno> {
+    give_up(getuid().as_raw(), getgid().as_raw(), kept)
 }
 
 fn failed(errno: Errno) -> Error {

@@ -10,7 +10,7 @@ use casemate_spec::wire::HexId;
 use rustix::mount::{FsOpenFlags, fsopen};
 use rustix::net::{AddressFamily, SocketType, socket};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::thread::{LinkNameSpaceType, Uid, move_into_link_name_space, set_thread_res_uid};
 
 use super::*;
 

@@ -39,11 +39,10 @@ impl fmt::Display for Words<'_, Plan> {
             writeln!(f, "born     join {space} namespace {}", path.to_string_lossy())?;
         }
         if let Some(maps) = &self.0.spaces.maps {
-            for map in &maps.uids {
-                writeln!(f, "born     map uids {map}")?;
-            }
-            for map in &maps.gids {
-                writeln!(f, "born     map gids {map}")?;
+            for (kind, maps) in [("uids", &maps.uids), ("gids", &maps.gids)] {
+                for map in maps {
+                    writeln!(f, "born     map {kind} {} {} {}", map.inside, map.outside, map.count)?;
+                }
             }
         }
         if self.0.adopted {
