@@ -26,9 +26,14 @@ pub fn runtime() -> PathBuf {
     target().join(format!("{}-unknown-linux-gnu/release/runtime", env::consts::ARCH))
 }
 
+/// Those that hold privilege or read hostile archives. Cargo unites the features of what it builds at once: what the
+/// daemon's crates switch on is not for these, and `runtime` is the same program whoever wants it.
+const CONFINING: &[&str] = &["runtime", "shim", "layer", "broker", "net"];
+const SERVING: &[&str] = &["daemon", "dns", "cli"];
+
 /// Builds `runtime` in release and says where it is.
 pub fn build_runtime() -> Outcome<PathBuf> {
-    command::run(cargo().args(["build", "--release", "--package", "casemate-runtime"]))?;
+    build(CONFINING)?;
     Ok(runtime())
 }
 
@@ -39,13 +44,14 @@ pub fn programs() -> PathBuf {
 
 /// Builds them all in release and says where they are.
 pub fn build_programs() -> Outcome<PathBuf> {
-    // Cargo unites the features of what it builds at once: what the daemon's crates switch on is not for those that hold
-    // privilege or read hostile archives.
-    for packages in [&["runtime", "shim", "layer", "broker", "net"][..], &["daemon", "dns", "cli"]] {
-        let wanted = packages.iter().flat_map(|name| ["--package".to_owned(), format!("casemate-{name}")]);
-        command::run(cargo().args(["build", "--release"]).args(wanted))?;
-    }
+    build(CONFINING)?;
+    build(SERVING)?;
     Ok(programs())
+}
+
+fn build(packages: &[&str]) -> Outcome {
+    let wanted = packages.iter().flat_map(|name| ["--package".to_owned(), format!("casemate-{name}")]);
+    command::run(cargo().args(["build", "--release"]).args(wanted))
 }
 
 /// `$CASEMATE_LIBEXEC` where the developer has chosen a folder of programs, else fresh release builds.
