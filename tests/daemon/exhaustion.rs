@@ -177,3 +177,39 @@ fn a_tenant_has_as_many_networks_as_the_broker_holds() {
     assert_eq!(client.request("DELETE", "/networks/n7", None).status, 204);
     assert_eq!(create(&client, 256).status, 201);
 }
+
+#[test]
+fn a_tenant_cannot_keep_the_others_from_having_networks() {
+    let daemon = Alone::start(
+        "[[default-address-pools]]\nbase = \"10.217.0.0/21\"\nsize = 24\n[tenants.red]\ncontainers = 9\n",
+    );
+    let (own, red) = (daemon.client(ADMIN), daemon.client("casemate://red/x?groups=admin"));
+    let create = |who: &crate::Client, name: &str, subnet: Option<&str>| {
+        let config: Vec<_> =
+            subnet.map(|subnet| casemate_tests::json!({ "Subnet": subnet })).into_iter().collect();
+        let body = casemate_tests::json!({ "Name": name, "IPAM": { "Config": config } });
+        who.request("POST", "/networks/create", Some(&body))
+    };
+    own.fetch("/networks/bridge");
+    for name in ["n1", "n2", "n3"] {
+        let reply = create(&own, name, None);
+        assert_eq!(reply.status, 201, "{}", reply.text());
+    }
+    // With one more it would have more than it leaves; and with one that lies across what is left.
+    let says =
+        "quota of tenant default: 4 of the 8 ranges of default-address-pools are its own and it would leave";
+    for (subnet, left) in [(None, 3), (Some("10.217.4.0/22"), 0), (Some("10.217.7.128/25"), 3)] {
+        let reply = create(&own, "n4", subnet);
+        assert_eq!(reply.status, 403, "{subnet:?}: {}", reply.text());
+        assert!(reply.text().contains(&format!("{says} {left} for")), "{subnet:?}: {}", reply.text());
+    }
+    // What lies beside the pools is nobody's loss.
+    assert_eq!(create(&own, "n4", Some("10.219.0.0/24")).status, 201);
+    red.fetch("/networks/bridge");
+    let reply = create(&red, "n1", None);
+    assert_eq!(reply.status, 201, "{}", reply.text());
+    assert_eq!(create(&red, "n2", None).status, 403);
+    assert_eq!(own.request("DELETE", "/networks/n1", None).status, 204);
+    assert_eq!(own.request("DELETE", "/networks/n2", None).status, 204);
+    assert_eq!(create(&red, "n2", None).status, 201);
+}

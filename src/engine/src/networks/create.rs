@@ -8,7 +8,7 @@ use casemate_spec::wire::{Ask, HexId, Tenant};
 use super::network::{Driver, Network, Subnet};
 use super::range::Range;
 use super::usual::is_predefined;
-use super::{NETWORK, pools, subnets};
+use super::{NETWORK, pools, share, subnets};
 use crate::containers::shape::{document, zero};
 use crate::{Caller, Engine, Failure, Kind, Result, clock};
 
@@ -220,6 +220,9 @@ async fn place(engine: &Engine, network: &mut Network, asked: &NetworkAsked) -> 
     for _ in 0..ATTEMPTS {
         network.subnets.clone_from(&own);
         fill(engine, network, asked, &refused)?;
+        if !network.usual {
+            share::leave(engine, network, &refused)?;
+        }
         let Some(wire) = network.wire() else { return Ok(()) };
         match engine.broker.done(Ask::MakeNetwork { network: wire }, &[]).await {
             Ok(()) => return Ok(()),
@@ -240,13 +243,13 @@ async fn place(engine: &Engine, network: &mut Network, asked: &NetworkAsked) -> 
 fn fill(engine: &Engine, network: &mut Network, asked: &NetworkAsked, refused: &[Range]) -> Result<()> {
     let mut taken = engine.networks.ranges();
     taken.extend(refused);
-    let (four, six): (Vec<_>, Vec<_>) = engine.settings.pools.iter().partition(|pool| pool.base.is_ipv4());
     if network.subnet(true).is_none() && asked.ipv4 != Some(false) {
-        let pools = if four.is_empty() { pools::usual() } else { four };
-        network.subnets.push(subnets::chosen(pools::choose(&pools, &taken)?, network.internal));
+        let range = pools::choose(&share::pools(engine, true), &taken)?;
+        network.subnets.push(subnets::chosen(range, network.internal));
     }
     if network.subnet(false).is_none() && asked.ipv6 {
         let own = pools::unique_local(crate::containers::random()?);
+        let six = share::pools(engine, false);
         let pools = if six.is_empty() { own.into_iter().collect() } else { six };
         network.subnets.push(subnets::chosen(pools::choose(&pools, &taken)?, network.internal));
     }

@@ -17,6 +17,7 @@ mod publish;
 mod range;
 mod remove;
 mod resolver;
+mod share;
 mod shown;
 mod start;
 mod subnets;

@@ -47,6 +47,32 @@ pub fn choose(pools: &[Pool], taken: &[Range]) -> Result<Range> {
     Err(Failure::failed("all predefined address pools have been fully subnetted"))
 }
 
+/// How many networks there are in the pools, and how many of them these ranges are in the way of.
+pub fn usage(pools: &[Pool], taken: &[Range]) -> (u128, u128) {
+    let each = pools.iter().filter_map(|pool| pool.usage(taken));
+    each.fold((0, 0), |(all, used), (more, blocked)| (all + more, used + blocked))
+}
+
+impl Pool {
+    fn usage(&self, taken: &[Range]) -> Option<(u128, u128)> {
+        let width = Range::around(self.base.first(), self.size)?.offsets().checked_add(1)?;
+        let place = |address| self.base.offset(address).map(|offset| offset / width);
+        let last = self.base.offsets() / width;
+        let among = taken.iter().filter(|range| range.overlaps(&self.base));
+        // What begins before the pool, or ends behind it, covers it from its first network, or up to its last.
+        let mut spans: Vec<(u128, u128)> = among
+            .map(|range| (place(range.first()).unwrap_or(0), place(range.last()).unwrap_or(last)))
+            .collect();
+        spans.sort_unstable();
+        let (mut blocked, mut next) = (0, 0);
+        for (from, to) in spans {
+            blocked += (to + 1).saturating_sub(from.max(next));
+            next = next.max(to + 1);
+        }
+        Some((last + 1, blocked))
+    }
+}
+
 /// The range of the same size that begins behind both.
 fn after(base: &Range, range: &Range, other: &Range) -> Option<Range> {
     let last = if other.covers(range) { other.last() } else { range.last() };
@@ -80,6 +106,17 @@ mod tests {
         assert_eq!(choose(&[six], &[range("fd01:203:405::/64")]), Ok(range("fd01:203:405:1::/64")));
     }
 
+    #[test]
+    fn what_is_in_the_way_is_counted_once() {
+        let count =
+            |taken: &[&str]| usage(&usual(), &taken.iter().map(|text| range(text)).collect::<Vec<_>>());
+        assert_eq!(count(&[]), (31, 0));
+        assert_eq!(count(&["172.17.0.0/16", "172.17.3.0/24", "172.18.0.0/24"]), (31, 2));
+        // A range that is asked for is in the way of all that it holds; one beside the pools is in nobody's.
+        assert_eq!(count(&["172.16.0.0/12", "10.0.0.0/8", "::/0"]), (31, 15));
+        assert_eq!(count(&["0.0.0.0/0"]), (31, 31));
+    }
+
     proptest! {
         #[test]
         fn none_is_given_twice(size in 16_u8..=28, blocked in proptest::collection::vec((0_u32..=0xffff, 10_u8..=30), 0..6)) {
@@ -94,6 +131,12 @@ mod tests {
                 prop_assert!(taken.iter().all(|other| !other.overlaps(&range)));
                 taken.push(range);
             }
+            let (all, blocked) = usage(&[pool], &taken);
+            let ranges = (0..all).filter_map(|place| {
+                Range::around(pool.base.at(place << (32 - size))?, size)
+            });
+            let met = ranges.filter(|range| taken.iter().any(|other| other.overlaps(range))).count();
+            prop_assert_eq!((all, blocked), (1_u128 << (size - 16), met as u128));
             // Whatever is still free would have been found.
             if choose(&[pool], &taken).is_err() {
                 let mut offset = 0;
