@@ -1,7 +1,7 @@
 //! Packets of the channel to the daemon: JSON with descriptors beside it, and never a wait.
 
 use std::fs::File;
-use std::io::{IoSlice, IoSliceMut, Write};
+use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
@@ -14,6 +14,9 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
+
+/// So often memory is sealed before that is given up.
+const SEALINGS: usize = 4;
 
 /// What came.
 #[derive(Debug)]
@@ -120,9 +123,8 @@ impl Outgoing {
         }
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         match sendmsg(socket, &[IoSlice::new(&self.packet)], &mut control, flags) {
-            Ok(_) => Ok(true),
             Err(Errno::AGAIN | Errno::INTR) => Ok(false),
-            Err(errno) => Err(errno),
+            other => other.map(|_sent| true),
         }
     }
 }
@@ -132,17 +134,24 @@ impl Outgoing {
 /// # Errors
 /// The kernel's.
 pub fn in_memory(name: &str, content: &[u8]) -> Result<OwnedFd> {
-    let failed = |errno: Errno| crate::tree::failed("memory", errno);
+    patiently(|| sealed(name, content)).map_err(|errno| crate::tree::failed("memory", errno))
+}
+
+/// Tries again with other memory: the kernel does not seal a page that anybody holds, and it does so itself at times, for
+/// instance while it moves pages (fcntl(2), `EBUSY`; it has waited for 150 ms then).
+fn patiently<T>(make: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
+    let mut tries = (0..SEALINGS).map(|_| make());
+    tries.find(|made| !matches!(made, Err(Errno::BUSY))).unwrap_or(Err(Errno::BUSY))
+}
+
+fn sealed(name: &str, content: &[u8]) -> Result<OwnedFd, Errno> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     // A kernel before 6.3 does not know the word for what it gives anyhow: memory that may be executed.
-    let memfd = rustix::fs::memfd_create(name, flags | MemfdFlags::EXEC)
-        .or_else(|_| rustix::fs::memfd_create(name, flags))
-        .map_err(failed)?;
-    let mut file = File::from(memfd);
-    file.write_all(content).map_err(|error| Error::io("memory", &error))?;
-    std::io::Seek::rewind(&mut file).map_err(|error| Error::io("memory", &error))?;
+    let with = |flags| rustix::fs::memfd_create(name, flags);
+    let file = File::from(with(flags | MemfdFlags::EXEC).or_else(|_| with(flags))?);
+    file.write_all_at(content, 0).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
-    rustix::fs::fcntl_add_seals(&file, seals).map_err(failed)?;
+    rustix::fs::fcntl_add_seals(&file, seals)?;
     Ok(file.into())
 }
 
@@ -184,6 +193,21 @@ mod tests {
         let packet = Outgoing { packet: vec![IN_MEMFD], descriptors: Vec::new() };
         assert!(packet.send(&one).expect("sent"));
         assert!(matches!(receive(&other), Incoming::Bad(_)));
+    }
+
+    #[test]
+    fn pages_that_are_held_for_a_moment_are_no_failure() {
+        let tries = std::cell::Cell::new(0);
+        let held = |times| {
+            tries.set(0);
+            patiently(|| {
+                tries.set(tries.get() + 1);
+                if tries.get() > times { Ok(()) } else { Err(Errno::BUSY) }
+            })
+        };
+        assert_eq!((held(2), tries.get()), (Ok(()), 3));
+        assert_eq!((held(SEALINGS), tries.get()), (Err(Errno::BUSY), SEALINGS));
+        assert_eq!(patiently(|| Err::<(), _>(Errno::NOMEM)), Err(Errno::NOMEM));
     }
 
     #[test]

@@ -24,6 +24,9 @@ use tokio::sync::oneshot;
 
 use crate::{Failure, Kind, Result};
 
+/// So often a long question is put into other memory before that is given up.
+const SEALINGS: usize = 3;
+
 /// What came of a question, and the descriptors that came with it.
 type Answered = Result<(Answer, Vec<OwnedFd>)>;
 
@@ -229,11 +232,17 @@ fn read(packet: &[u8], mut descriptors: Vec<OwnedFd>) -> Option<(Reply, Vec<Owne
 
 fn sealed(message: &[u8]) -> Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | MemfdFlags::NOEXEC_SEAL;
-    let mut memfd = File::from(rustix::fs::memfd_create("request", flags).map_err(failed)?);
-    memfd.write_all(message)?;
     let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
-    rustix::fs::fcntl_add_seals(&memfd, seals).map_err(failed)?;
-    Ok(memfd.into())
+    let mut tries = 0;
+    loop {
+        let mut memfd = File::from(rustix::fs::memfd_create("request", flags).map_err(failed)?);
+        memfd.write_all(message)?;
+        match rustix::fs::fcntl_add_seals(&memfd, seals) {
+            // While the kernel itself holds a page, for instance to move it, it seals none: other memory, then.
+            Err(Errno::BUSY) if tries < SEALINGS => tries += 1,
+            other => return other.map(|()| memfd.into()).map_err(failed),
+        }
+    }
 }
 
 fn gone() -> Failure {

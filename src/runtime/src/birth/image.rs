@@ -17,6 +17,8 @@ use rustix::mount::{OpenTreeFlags, open_tree};
 
 /// `MOUNT_ATTR_RDONLY`.
 const RDONLY: u64 = 1;
+/// So often the copy is sealed before that is given up.
+const SEALINGS: usize = 4;
 const EXE: &std::ffi::CStr = c"/proc/self/exe";
 
 /// Returns when this process runs from a file that nobody can write; else runs it again from such a one, with the same
@@ -57,7 +59,10 @@ fn detached() -> Result<OwnedFd, Errno> {
 fn copied(exe: &OwnedFd) -> Result<OwnedFd, Errno> {
     let copy = memfd_create(c"runtime", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     while rustix::fs::sendfile(&copy, exe, None, 1 << 22)? > 0 {}
-    fcntl_add_seals(&copy, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
+    let seal =
+        || fcntl_add_seals(&copy, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL);
+    // While the kernel itself holds a page, it seals none; it has waited for 150 ms then.
+    (0..SEALINGS).map(|_| seal()).find(|sealed| *sealed != Err(Errno::BUSY)).unwrap_or(Err(Errno::BUSY))?;
     // Writable once more would not run (ETXTBSY): the descriptor is opened anew for reading.
     let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&copy));
     rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
