@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use casemate_tests::{Bundle, Runtime, each, json, ours, wait_until};
+use casemate_tests::{Bundle, Runtime, each, json, ours, skip, wait_until};
 
 /// A running container to exec into; its configuration may be changed first.
 fn running(rt: &Runtime, change: impl FnOnce(&mut Bundle)) -> Bundle {
@@ -152,6 +152,28 @@ fn the_containers_seccomp_filter_holds_for_exec() {
         let status = bundle.exec(&["cat", "/proc/self/status"]).ok().stdout();
         assert!(status.contains("Seccomp:\t2"), "{status}");
     });
+}
+
+/// What is done from outside is done before the program runs, or it does not run.
+#[test]
+fn a_process_whose_score_cannot_be_set_does_not_run() {
+    let own = fs::read_to_string("/proc/self/oom_score_adj").unwrap().trim().parse::<i32>().unwrap();
+    if own == -1000 {
+        return skip("the lowest score is this one's own");
+    }
+    let bundle = running(&ours(), |_| ());
+    for run in 0..20 {
+        let args = ["/bin/sh", "-c", "echo ran"];
+        let process = json!({"user": {"uid": 0, "gid": 0}, "args": args, "env": ["PATH=/bin"], "cwd": "/",
+            "oomScoreAdj": own - 1});
+        let file = bundle.file("process.json", process.to_string());
+        let output = bundle.command(["exec", "--process", file.to_str().unwrap(), bundle.id()]).run();
+        if output.success() {
+            return skip("a score may be lowered here: CAP_SYS_RESOURCE");
+        }
+        assert!(output.stderr().contains("set process.oomScoreAdj"), "{output}");
+        assert_eq!(output.stdout(), "", "run {run}: it ran");
+    }
 }
 
 #[test]

@@ -104,7 +104,7 @@ pub fn create(plan: &Plan, mut outfit: Outfit) -> Result<Newborn, Failure> {
     deliver(plan, outfit, trees, joins, None)
 }
 
-/// Gives birth to a process that enters a running container: the one that `target` refers to.
+/// Gives birth to a process that enters a running container: the one that `target` refers to. It waits for `Go`.
 pub fn visit(plan: &Plan, outfit: Outfit, target: OwnedFd, spaces: Vec<Space>) -> Result<Newborn, Failure> {
     deliver(plan, outfit, Vec::new(), Vec::new(), Some((target, spaces)))
 }
@@ -322,7 +322,7 @@ impl Newborn {
         follow(&self.parents.channel, on_listener)
     }
 
-    /// Lets the child go on: now that its id maps are written (`Go`), or into its root (`Proceed`).
+    /// Lets the child go on: now that what is done from outside is done (`Go`), or into its root (`Proceed`).
     pub fn say(&self, record: Record) -> Result<(), Failure> {
         match self.parents.channel.send(record) {
             // It may have died of something that it told before.

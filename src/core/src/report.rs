@@ -98,7 +98,7 @@ pub struct Fault {
 pub enum Record {
     /// A relay gave birth to this pid (in the parent's pid namespace).
     Born(i32),
-    /// Go on: the id maps are written.
+    /// Go on: what is done from outside, such as writing the id maps, is done.
     Go,
     /// Housing is done, hooks may run.
     Housed,

@@ -73,6 +73,8 @@ impl<'a, 'l> Born<'a, 'l> {
         if life.plan.process.terminal.is_some() {
             super::console::open(life, root.as_fd(), None).map_err(|errno| Stage::Terminal.fault(errno))?;
         }
+        // What the parent does to this process from outside is done before its program runs, or it does not run.
+        await_go(life).map_err(|errno| Stage::Birth.fault(errno))?;
         Ok(Pivoted::visiting(life))
     }
 
@@ -96,11 +98,7 @@ impl<'a, 'l> Born<'a, 'l> {
         let birth = |errno| Stage::Birth.fault(errno);
         let spaces = &self.life.plan.spaces;
         if spaces.maps.is_some() || self.life.plan.adopted {
-            match self.life.hands.channel.receive().map_err(birth)? {
-                Received::Record(Record::Go, _) => {}
-                Received::Record(..) => return Err(birth(Errno::PROTO)),
-                Received::Closed => return Err(birth(Errno::PIPE)),
-            }
+            await_go(self.life).map_err(birth)?;
         }
         let (uid, gid) = match &spaces.maps {
             Some(maps) => maps.housekeeper().ok_or_else(|| birth(Errno::INVAL))?,
@@ -143,6 +141,14 @@ impl<'a, 'l> Born<'a, 'l> {
             Mode::empty(),
         )?;
         enter(Space::Time, own.as_fd())
+    }
+}
+
+fn await_go(life: &Life<'_>) -> Result<(), Errno> {
+    match life.hands.channel.receive()? {
+        Received::Record(Record::Go, _) => Ok(()),
+        Received::Record(..) => Err(Errno::PROTO),
+        Received::Closed => Err(Errno::PIPE),
     }
 }
 

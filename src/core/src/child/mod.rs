@@ -90,20 +90,7 @@ struct Life<'a> {
     domain: RefCell<Option<RulesetCreated>>,
 }
 
-impl<'a> Life<'a> {
-    fn new(plan: &'a Plan, vectors: &'a Vectors, hands: &'a Hands) -> Self {
-        Self {
-            plan,
-            hands,
-            vectors,
-            starter: OnceCell::new(),
-            slave: OnceCell::new(),
-            root: OnceCell::new(),
-            program: Cell::new(0),
-            domain: RefCell::new(None),
-        }
-    }
-
+impl Life<'_> {
     fn talk(&self) -> &Channel {
         self.starter.get().unwrap_or(&self.hands.channel)
     }
@@ -119,7 +106,16 @@ impl<'a> Life<'a> {
 
 /// Lives a container's first process, or one that enters a running container, up to its execve(2).
 pub fn live(plan: &Plan, vectors: &Vectors, hands: &Hands) -> ! {
-    let life = Life::new(plan, vectors, hands);
+    let life = Life {
+        plan,
+        hands,
+        vectors,
+        starter: OnceCell::new(),
+        slave: OnceCell::new(),
+        root: OnceCell::new(),
+        program: Cell::new(0),
+        domain: RefCell::new(None),
+    };
     let born = born::Born::begin(&life);
     let started = match hands.target {
         Some(_) => born

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use casemate_core::birth::{self, Outfit};
 use casemate_core::plan::{Plan, Space};
 use casemate_core::procfs::Proc;
+use casemate_core::report::Record as Word;
 use casemate_core::sys::landlock::abi;
 use casemate_policy::Admitted;
 use casemate_spec::{Error, Result};
@@ -70,6 +71,7 @@ fn enter(global: &Global, args: &ExecArgs) -> Result<ExitCode> {
     let visitor = birth::visit(&plan, outfit, init.into_fd(), spaces).map_err(failed)?;
     let pid = visitor.pid.as_raw_nonzero().get();
     after_birth(&visitor, spec, container.record())?;
+    visitor.say(Word::Go).map_err(failed)?;
     let mut trouble = None;
     let entered = visitor.entered(|listener| give(spec, container.record(), pid, &listener, &mut trouble));
     entered.map_err(|failure| trouble.take().unwrap_or_else(|| failed(failure)))?;
