@@ -110,9 +110,8 @@ fn run_on_a_terminal(docker: &Docker) {
     terminal.send("while test \"$(stty size)\" != '30 100'; do sleep 0.05; done; echo siz''ed\n");
     terminal.expect("sized");
     terminal.resize(132, 43);
-    client.signal(rustix::process::Signal::WINCH);
     terminal.send("while test \"$(stty size)\" != '43 132'; do sleep 0.05; done; echo resiz''ed\n");
-    terminal.expect("resized");
+    terminal.expect_doing("resized", || client.signal(rustix::process::Signal::WINCH));
     terminal.send("exit 9\n");
     terminal.rest();
     client.wait().fails_with(9);

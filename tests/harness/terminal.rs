@@ -108,6 +108,22 @@ impl Terminal {
         std::mem::take(&mut self.seen)
     }
 
+    /// Reads until `word` appears, and does this again and again until then: a client that has only just begun may not
+    /// listen yet to what it is told.
+    ///
+    /// # Panics
+    /// When it does not appear within ten seconds.
+    #[track_caller]
+    pub fn expect_doing(&mut self, word: &str, mut again: impl FnMut()) -> String {
+        let until = Instant::now() + Duration::from_secs(10);
+        while !self.seen.contains(word) {
+            assert!(Instant::now() < until, "no {word:?} on the terminal, but {:?}", self.seen);
+            again();
+            self.pull(until.min(Instant::now() + Duration::from_millis(200)));
+        }
+        std::mem::take(&mut self.seen)
+    }
+
     /// Reads until the other side hangs up.
     pub fn rest(&mut self) -> String {
         let until = Instant::now() + Duration::from_secs(10);
