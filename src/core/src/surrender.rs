@@ -16,12 +16,12 @@ use rustix::thread::{
 use crate::child::{drop_bounding, reason, restrict};
 use crate::sys::landlock::abi;
 
-/// Becomes this user and group, whose files those of [`leave_files`] are, with no capability but these, and none to be
-/// had from another program. Whoever is that already keeps its groups.
+/// Becomes this user and group, with no capability but these, and none to be had from another program. Whoever is that
+/// already keeps its groups.
 ///
 /// # Errors
-/// The kernel's, credentials(7); `EINVAL` for an id that the user namespace does not have; `EPERM` also when all was done
-/// and the kernel, asked, says otherwise. The caller must not go on, but may try to be somebody else.
+/// The kernel's, credentials(7); `EINVAL` for an id that the user namespace does not have; `EPERM` also when all was
+/// done and the kernel, asked, says otherwise. The caller must not go on, but may try to be somebody else.
 pub fn give_up(user: u32, group: u32, kept: CapabilitySet) -> Result<(), Errno> {
     let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
     let is_done = || (getuid(), geteuid(), getgid(), getegid()) == (user, user, group, group);
@@ -30,13 +30,14 @@ pub fn give_up(user: u32, group: u32, kept: CapabilitySet) -> Result<(), Errno> 
         drop_bounding(0)?;
     }
     clear_ambient_capability_set()?;
-    if !is_done() {
-        // The change of the user would take those that are kept, too.
-        set_keep_capabilities(true)?;
-        set_thread_res_gid(group, group, group)?;
+    let same = is_done();
+    // The change of the user would take those that are kept, too. The saved ids are changed even where it stays.
+    set_keep_capabilities(true)?;
+    set_thread_res_gid(group, group, group)?;
+    if !same {
         set_thread_groups(&[])?;
-        set_thread_res_uid(user, user, user)?;
     }
+    set_thread_res_uid(user, user, user)?;
     let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
     set_capabilities(None, sets)?;
     // A step that was forgotten would not fail.

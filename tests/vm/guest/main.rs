@@ -1,7 +1,8 @@
 //! The driver inside the virtual machine: runs every case as a process of its own and reports on standard output.
 //!
 //! Lines: `case: GROUP/NAME ok SECONDS`, `case: GROUP/NAME FAILED …`, `case: GROUP/NAME skipped REASON`, details
-//! of a failure as `| …`, `driver: alive` every few seconds and `driver: end` as the last one. Parameters come from the kernel's command line.
+//! of a failure as `| …`, `driver: alive` every few seconds and `driver: end` as the last one. Parameters come from the
+//! kernel's command line.
 
 mod clock;
 mod confinement;

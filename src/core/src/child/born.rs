@@ -59,6 +59,9 @@ impl<'a, 'l> Born<'a, 'l> {
     /// Enters a running container's namespaces.
     pub(super) fn visit(self) -> Result<Pivoted<'a, 'l>, Fault> {
         let life = self.life;
+        // What the parent does to this process from outside is done before its program runs, or it does not run. Before it
+        // takes on anything of the container's: nobody there is given time with a process that holds the host's files.
+        await_go(life).map_err(|errno| Stage::Birth.fault(errno))?;
         if let Some((target, spaces)) = &life.hands.target {
             if spaces.contains(&Space::User) {
                 // The relay has entered all of them.
@@ -73,8 +76,6 @@ impl<'a, 'l> Born<'a, 'l> {
         if life.plan.process.terminal.is_some() {
             super::console::open(life, root.as_fd(), None).map_err(|errno| Stage::Terminal.fault(errno))?;
         }
-        // What the parent does to this process from outside is done before its program runs, or it does not run.
-        await_go(life).map_err(|errno| Stage::Birth.fault(errno))?;
         Ok(Pivoted::visiting(life))
     }
 
