@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use casemate_tests::wait_until;
+use casemate_tests::engine::wait_patiently;
 use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
 
 use crate::Case;
@@ -43,9 +43,9 @@ fn jumps_cost_nothing(_: &Host) {
     run("again", &["--restart", "always"], "exit 1");
     let health = ["--health-cmd", "true", "--health-interval", "2s", "--health-timeout", "20s"];
     run("clock", &health, &format!("trap '' TERM; {COUNTING}"));
-    let follower = Follower::docker("follower", &["logs", "-f", "clock"]);
+    let mut follower = Follower::docker("follower", &["logs", "-f", "clock"]);
     // After five, a wait is longer than three seconds: what is counted below does not depend on how fast the guest is.
-    (1..=5).for_each(|count| wait_until("it is started again", || restarts() >= count));
+    (1..=5).for_each(|count| wait_patiently("it is started again", || restarts() >= count));
     let mut clock = Clock(0);
     for (seconds, up) in [(HOUR, "Up About an hour"), (-DAY, "Up Less than a second")] {
         let restarts = restarts();
@@ -53,7 +53,7 @@ fn jumps_cost_nothing(_: &Host) {
         let jumped = Instant::now();
         goes_on(&follower);
         let probed = inspect("clock", "{{len .State.Health.Log}} {{json .State.Health.Log}}");
-        wait_until("it is probed", || {
+        wait_patiently("it is probed", || {
             inspect("clock", "{{len .State.Health.Log}} {{json .State.Health.Log}}") != probed
         });
         let status = docker(&["ps", "--filter", "name=clock", "--format", "{{.Status}}"]);
@@ -70,15 +70,15 @@ fn jumps_cost_nothing(_: &Host) {
     }
     is_idle();
     docker(&["rm", "-f", "again"]);
-    let last = follower.text().lines().last().expect("a line").to_owned();
-    let since = docker(&["logs", "--since", "1s", "clock"]);
-    assert!(since.lines().any(|line| line == last), "{last} is missing: {since}");
+    since_is_by_the_clock();
     let begun = Instant::now();
     docker(&["stop", "-t", "3", "clock"]);
-    assert!((3..30).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    // Neither at once nor after a jump's time; how long docker itself takes is the emulation's.
+    assert!((3..60).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
     assert_eq!(inspect("clock", "{{.State.Status}} {{.State.ExitCode}}"), "exited 137");
     let all = docker(&["logs", "clock"]);
     assert_counts(&all);
+    wait_patiently("it is told of the end", || follower.is_over());
     assert_eq!(follower.text().trim_end(), all);
     docker(&["rm", "clock"]);
 }
@@ -101,7 +101,18 @@ fn restarts() -> u64 {
 fn goes_on(follower: &Follower) {
     let lines = || follower.text().lines().count();
     let before = lines();
-    wait_until("the log goes on", || lines() > before + 3);
+    wait_patiently("the log goes on", || lines() > before + 3);
+}
+
+/// Lines are chosen by when each was written, as the clock was then.
+fn since_is_by_the_clock() {
+    let line = docker(&["logs", "--timestamps", "--tail", "1", "clock"]);
+    let (written, number) = line.split_once(' ').expect("a time and a number");
+    let since = docker(&["logs", "--since", written, "clock"]);
+    assert!(since.lines().any(|line| line == number), "{number} of {written} is missing: {since}");
+    assert!(since.lines().any(|line| line == "1"), "it was written a day later: {since}");
+    let before = (number.parse::<u64>().expect("a number") - 1).to_string();
+    assert!(!since.lines().any(|line| line == before), "{before} was written before {written}: {since}");
 }
 
 /// None of the programs is busy with waiting.
@@ -121,10 +132,12 @@ fn is_idle() {
         });
         times.sum()
     };
-    let before = used();
-    std::thread::sleep(Duration::from_secs(3));
-    let spent = used().saturating_sub(before);
-    assert!(spent < 200, "{spent} hundredths of a second in three seconds");
+    // They may be busy with a probe or a start, which takes long in emulation; what waits busily is so always.
+    wait_patiently("less than two of three seconds are spent", || {
+        let before = used();
+        std::thread::sleep(Duration::from_secs(3));
+        used().saturating_sub(before) < 200
+    });
 }
 
 fn certificates_end_and_return(_: &Host) {
@@ -135,7 +148,7 @@ fn certificates_end_and_return(_: &Host) {
     let refused = try_docker(&["version"]);
     let words = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && words.contains("expired"), "{words}");
-    wait_until("connections of certificates that have ended are closed", || events.is_over());
+    wait_patiently("connections of certificates that have ended are closed", || events.is_over());
     drop(clock);
     succeeds("docker version", &try_docker(&["version"]));
 }
