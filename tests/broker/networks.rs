@@ -21,7 +21,7 @@ impl Host {
         let child = Command::new("unshare").args(["--net", "sleep", "600"]).spawn().expect("unshare");
         let own = std::fs::read_link("/proc/self/ns/net").expect("a namespace");
         let path = format!("/proc/{}/ns/net", child.id());
-        let until = Instant::now() + Duration::from_secs(10);
+        let until = Instant::now() + Duration::from_secs(20);
         while std::fs::read_link(&path).expect("a namespace") == own {
             assert!(Instant::now() < until, "unshare takes too long");
             std::thread::sleep(Duration::from_millis(2));

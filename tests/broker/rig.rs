@@ -163,7 +163,7 @@ impl Rig {
         for name in names(&self.dir.join("data/store/containers")) {
             let id: HexId = name.parse().expect("an id");
             self.ask(Ask::Signal { id: id.clone(), exec: None, signal: 9, all: true }).0.ok();
-            let until = Instant::now() + Duration::from_secs(10);
+            let until = Instant::now() + Duration::from_secs(20);
             while matches!(&self.ask(Ask::Release { id: id.clone() }).0, Err(refusal) if refusal.message.contains("runs"))
             {
                 assert!(Instant::now() < until, "{id} does not end");
@@ -193,7 +193,7 @@ impl Drop for Rig {
     fn drop(&mut self) {
         // It goes by itself.
         self.hang_up();
-        let until = Instant::now() + Duration::from_secs(10);
+        let until = Instant::now() + Duration::from_secs(20);
         while self.broker.try_wait().expect("wait").is_none() {
             if Instant::now() > until {
                 self.broker.kill().ok();

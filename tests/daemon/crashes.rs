@@ -116,7 +116,7 @@ fn clear(world: World) {
             let entries = std::fs::read_dir(world.data().join(place)).into_iter().flatten().flatten();
             entries.map(|entry| entry.path()).collect::<Vec<_>>()
         };
-        let until = Instant::now() + Duration::from_secs(5);
+        let until = Instant::now() + Duration::from_secs(20);
         while !kept().is_empty() {
             assert!(Instant::now() < until, "still kept: {:#?}", kept());
             std::thread::sleep(Duration::from_millis(20));

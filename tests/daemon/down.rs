@@ -125,13 +125,13 @@ const DEAF: &str = "trap '' TERM; while :; do sleep 0.1; done";
 #[test]
 fn down_stops_all_at_once_and_up_starts_what_shall_run() {
     let mut site = Site::up("");
-    let deaf = ["one", "two", "three"].map(|name| site.run(name, &["--stop-timeout", "2"], DEAF));
+    let deaf = ["one", "two", "three"].map(|name| site.run(name, &["--stop-timeout", "5"], DEAF));
     let polite =
         site.run("polite", &["--restart", "always"], "trap 'exit 3' TERM; while :; do sleep 0.1; done");
     let begun = Instant::now();
     site.casemate(&["down"]);
-    // Two seconds each, and six one after the other.
-    assert!((2..6).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    // Five seconds each, and fifteen one after the other.
+    assert!((5..15).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
     assert!(!deaf.iter().chain([&polite]).any(|pid| runs(pid)));
     assert!(!site.run_dir().exists(), "nothing of it is in /run");
     site.casemate(&["down"]);

@@ -180,9 +180,15 @@ fn statistics_and_processes_are_dockers() {
     );
     assert!(both["cpu_stats"]["online_cpus"].as_u64() > Some(0), "{both}");
     assert_eq!(both["name"], "/me");
-    let begun = Instant::now();
-    let once = admin.fetch("/v1.50/containers/me/stats?stream=0&one-shot=1").json();
-    assert!(begun.elapsed() < Duration::from_millis(900), "it waited for a second sample");
+    let one_shot = || {
+        let begun = Instant::now();
+        (admin.fetch("/v1.50/containers/me/stats?stream=0&one-shot=1").json(), begun.elapsed())
+    };
+    let (once, mut took) = one_shot();
+    for _ in 0..5 {
+        took = took.min(one_shot().1);
+    }
+    assert!(took < Duration::from_millis(900), "each time it waited for a second sample");
     assert_eq!(once["precpu_stats"]["cpu_usage"]["total_usage"], 0);
     let top = world.ok(&["top", "me"]);
     let columns: Vec<&str> = top.lines().next().unwrap_or_default().split_whitespace().collect();

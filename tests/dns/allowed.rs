@@ -55,7 +55,7 @@ fn what_is_not_let_through_is_not_said() {
     // Nor where the daemon does not answer at all.
     let begun = Instant::now();
     assert_eq!(container.code("www.example.org.", A), Some(ResponseCode::ServFail));
-    assert!(begun.elapsed() < Duration::from_secs(4));
+    assert!(begun.elapsed() < Duration::from_secs(9));
 }
 
 #[test]

@@ -164,7 +164,7 @@ impl World {
     /// # Panics
     /// When one is still there after some seconds.
     pub fn assert_no_cgroups(&self, of_container: impl Fn(&str) -> bool) {
-        let until = Instant::now() + Duration::from_secs(5);
+        let until = Instant::now() + Duration::from_secs(20);
         while Instant::now() < until && !self.cgroups(&of_container).is_empty() {
             std::thread::sleep(Duration::from_millis(20));
         }

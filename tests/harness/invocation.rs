@@ -342,10 +342,10 @@ impl std::fmt::Display for Output {
 /// Waits until the condition holds.
 ///
 /// # Panics
-/// When it does not within ten seconds.
+/// When it does not within half a minute.
 #[track_caller]
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = Instant::now() + Duration::from_secs(30);
     while !condition() {
         assert!(Instant::now() < until, "waited in vain until {what}");
         std::thread::sleep(Duration::from_millis(2));

@@ -39,7 +39,7 @@ pub enum Leak {
 ///
 /// Dying processes and their empty control groups get a moment: the kernel reaps what was killed asynchronously.
 pub fn find_leaks(id: &str, dir: &Path, state: &Path) -> Vec<Leak> {
-    let until = Instant::now() + Duration::from_secs(2);
+    let until = Instant::now() + Duration::from_secs(10);
     loop {
         let leaks = look(id, dir, state);
         if leaks.is_empty() || Instant::now() > until {
@@ -51,7 +51,7 @@ pub fn find_leaks(id: &str, dir: &Path, state: &Path) -> Vec<Leak> {
 
 /// Removes whatever is left, by the harness's own means: processes, mounts, control groups, the directory.
 pub fn sweep(id: &str, dir: &Path) {
-    let until = Instant::now() + Duration::from_secs(3);
+    let until = Instant::now() + Duration::from_secs(10);
     loop {
         let found = processes(id, dir);
         thaw(id);

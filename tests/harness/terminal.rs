@@ -36,7 +36,7 @@ impl ConsoleSocket {
         &self.path
     }
 
-    /// The terminal that was sent; waits up to ten seconds.
+    /// The terminal that was sent; waits up to twenty seconds.
     ///
     /// # Panics
     /// When none comes, or the message holds not exactly one descriptor.
@@ -98,10 +98,10 @@ impl Terminal {
     /// Reads until `word` has appeared and gives all that was read since the last call.
     ///
     /// # Panics
-    /// When it does not appear within ten seconds, or the terminal hangs up before.
+    /// When it does not appear within twenty seconds, or the terminal hangs up before.
     #[track_caller]
     pub fn expect(&mut self, word: &str) -> String {
-        let until = Instant::now() + Duration::from_secs(10);
+        let until = Instant::now() + Duration::from_secs(20);
         while !self.seen.contains(word) {
             assert!(self.pull(until), "no {word:?} on the terminal, but {:?}", self.seen);
         }
@@ -112,10 +112,10 @@ impl Terminal {
     /// listen yet to what it is told.
     ///
     /// # Panics
-    /// When it does not appear within ten seconds.
+    /// When it does not appear within twenty seconds.
     #[track_caller]
     pub fn expect_doing(&mut self, word: &str, mut again: impl FnMut()) -> String {
-        let until = Instant::now() + Duration::from_secs(10);
+        let until = Instant::now() + Duration::from_secs(20);
         while !self.seen.contains(word) {
             assert!(Instant::now() < until, "no {word:?} on the terminal, but {:?}", self.seen);
             again();
@@ -126,7 +126,7 @@ impl Terminal {
 
     /// Reads until the other side hangs up.
     pub fn rest(&mut self) -> String {
-        let until = Instant::now() + Duration::from_secs(10);
+        let until = Instant::now() + Duration::from_secs(20);
         while self.pull(until) {}
         std::mem::take(&mut self.seen)
     }

@@ -100,7 +100,7 @@ fn who_inherits_the_streams_is_waited_for_but_not_for_ever() {
         let (mut shim, connection, _) = Shim::started(&bundle, stand_in(&script), plain());
         let rest = connection.rest();
         let took = begun.elapsed();
-        assert!((2..6).contains(&took.as_secs()), "{heir}: {took:?}");
+        assert!((2..20).contains(&took.as_secs()), "{heir}: {took:?}");
         assert_eq!(rest.exited.code, 5);
         shim.wait();
         let heir = String::from_utf8(rest.stderr).unwrap().trim().parse().unwrap();

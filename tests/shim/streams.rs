@@ -174,14 +174,14 @@ fn a_stuck_connection_keeps_neither_log_nor_report_after_the_end() {
     let (mut shim, stuck, _) = Shim::started(&bundle, stand_in(script), streams);
     let begun = Instant::now();
     wait_until("the end is reported", || shim.report().is_some());
-    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     assert_eq!(shim.report().unwrap().code, 9);
     let late = shim.connect();
     assert!(matches!(late.take(), Taken::Running(_)));
     assert!(matches!(late.take(), Taken::Exited(exited) if exited.code == 9));
     // It is not waited for for ever either.
     assert_eq!(shim.wait(), 0);
-    assert!(begun.elapsed() < Duration::from_secs(16), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
     // All that the process has written is in the log, also what the stuck one never took.
     let log = log_text(&bundle, "json.log");
     let mut seen = Vec::new();
