@@ -89,25 +89,31 @@ fn pids_limit_holds(docker: &Docker) {
 }
 
 fn out_of_memory_is_reported(docker: &Docker) {
-    // The shim asks the kernel to be told of such a kill only once the container runs.
+    // The shim asks the kernel to be told of such a kill only once the container runs, and with cgroup v1 it takes the
+    // word for the group's end where that has come by then, whatever the runtime: now and then one goes unreported.
     let eat = "sleep 1; exec tail /dev/zero";
-    let container = docker.background("oom", &["-m", "32m", "--memory-swap", "32m"], eat);
-    assert_eq!(container.wait(), 137);
-    wait_until("the kill is reported", || {
-        container.inspect("{{.State.OOMKilled}} {{.State.ExitCode}}") == "true 137"
-    });
+    let is_reported = |name: &'static str| {
+        let container = docker.background(name, &["-m", "32m", "--memory-swap", "32m"], eat);
+        assert_eq!(container.wait(), 137);
+        let state = || container.inspect("{{.State.OOMKilled}} {{.State.ExitCode}}");
+        std::iter::repeat_with(state).take(10).any(|state| state == "true 137")
+    };
+    let names = ["oom", "oom-again", "oom-once-more", "oom-at-last"];
+    assert!(names.into_iter().any(is_reported), "no kill is reported");
 }
 
 fn out_of_memory_of_another_process(docker: &Docker) {
-    let script = "sleep 1; tail /dev/zero; echo survived $?; exec sleep 1000";
+    let script = "while sleep 1; do tail /dev/zero; echo survived $?; done";
     let container = docker.background("oom-child", &["-m", "32m", "--memory-swap", "32m"], script);
     wait_until("the child was killed", || container.logs().contains("survived 137"));
     assert_eq!(container.inspect("{{.State.Status}}"), "running");
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time after 1970");
-    let until = (now.as_secs() + 1).to_string();
     let filter = ["--filter", "container=oom-child", "--format", "{{.Action}}"];
-    let events = docker.ok(&[&["events", "--since", "1h", "--until", &until], &filter[..]].concat());
-    assert!(events.lines().any(|line| line == "oom"), "{events}");
+    wait_until("the kill is told of", || {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let until = (now.expect("a time after 1970").as_secs() + 1).to_string();
+        let events = docker.ok(&[&["events", "--since", "1h", "--until", &until], &filter[..]].concat());
+        events.lines().any(|line| line == "oom")
+    });
 }
 
 fn stats_are_counted(docker: &Docker) {
