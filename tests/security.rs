@@ -329,7 +329,7 @@ fn a_proc_that_the_container_covered_does_not_stop_or_mislead_exec() {
 #[test]
 fn a_passwd_without_end() {
     let rt = ours();
-    let limit = Duration::from_secs(20);
+    let limit = Duration::from_secs(5);
     for make in ["mkfifo $0", "ln -s /dev/zero $0", "truncate -s 8G $0", "ln -s passwd $0", "mkdir $0"] {
         let bundle = Bundle::sh(&rt, "echo ran in $HOME");
         let passwd = bundle.rootfs().join("etc/passwd");

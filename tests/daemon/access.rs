@@ -151,8 +151,8 @@ fn revocation_ends_what_is_under_way() {
     let mut bens = ben.connect().expect("connect");
     daemon.authority.revoke(&anna);
     daemon.publish_revocations();
-    assert!(ends("idle", &mut idle) < Duration::from_secs(15));
-    assert!(ends("streaming", &mut streaming) < Duration::from_secs(15));
+    assert!(ends("idle", &mut idle) < Duration::from_secs(5));
+    assert!(ends("streaming", &mut streaming) < Duration::from_secs(5));
     refused("once more", &daemon.client_with(&anna));
     bens.write_all(b"GET /_ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("ask on");
     let mut answer = String::new();

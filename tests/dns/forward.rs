@@ -214,8 +214,7 @@ fn a_slow_server_holds_up_nobody_else() {
     let begun = Instant::now();
     assert_eq!(other.look_up("www.example.org.", A), ["192.0.2.80"]);
     assert_eq!(slow.look_up("web.", A), ["10.1.0.2"]);
-    // The silent one is given two seconds for each of its thousand.
-    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert!(begun.elapsed() < Duration::from_secs(1));
 }
 
 #[test]

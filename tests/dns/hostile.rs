@@ -171,7 +171,7 @@ fn a_flood_from_one_does_not_slow_another() {
     });
     eprintln!("{sent} packets of a flood; the slowest of another's 200 answers took {worst:?}");
     // A wide margin, for machines with much else to do: one that waited behind the flood would never be answered.
-    assert!(worst < Duration::from_secs(5), "{worst:?}");
+    assert!(worst < Duration::from_secs(1), "{worst:?}");
 }
 
 #[test]

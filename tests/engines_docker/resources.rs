@@ -1,5 +1,7 @@
 //! Limits as given, as updated, as counted; and what happens at the limit.
 
+use std::time::Duration;
+
 use casemate_tests::engine::Case;
 use casemate_tests::engine_docker::{Container, Docker};
 use casemate_tests::{Hierarchy, cases, wait_until};
@@ -95,8 +97,11 @@ fn out_of_memory_is_reported(docker: &Docker) {
     let is_reported = |name: &'static str| {
         let container = docker.background(name, &["-m", "32m", "--memory-swap", "32m"], eat);
         assert_eq!(container.wait(), 137);
-        let state = || container.inspect("{{.State.OOMKilled}} {{.State.ExitCode}}");
-        std::iter::repeat_with(state).take(10).any(|state| state == "true 137")
+        let state = || {
+            std::thread::sleep(Duration::from_millis(100));
+            container.inspect("{{.State.OOMKilled}} {{.State.ExitCode}}")
+        };
+        std::iter::repeat_with(state).take(30).any(|state| state == "true 137")
     };
     let names = ["oom", "oom-again", "oom-once-more", "oom-at-last"];
     assert!(names.into_iter().any(is_reported), "no kill is reported");

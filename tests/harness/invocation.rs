@@ -237,12 +237,11 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
-            // Whoever reads of a failure wants to know whether it ran on.
-            if std::thread::panicking() {
-                let state = child.try_wait().map(|status| status.map_or("runs".into(), |s| s.to_string()));
-                eprintln!("{}: {state:?}", line(&self.argv));
-            }
             kill_group(child);
+            // Whoever reads of a failure wants to know whether it had ended: what ran on was killed just now.
+            if std::thread::panicking() {
+                eprintln!("{}: {:?}", line(&self.argv), child.try_wait());
+            }
         }
     }
 }

@@ -39,7 +39,7 @@ pub enum Leak {
 ///
 /// Dying processes and their empty control groups get a moment: the kernel reaps what was killed asynchronously.
 pub fn find_leaks(id: &str, dir: &Path, state: &Path) -> Vec<Leak> {
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = Instant::now() + Duration::from_secs(2);
     loop {
         let leaks = look(id, dir, state);
         if leaks.is_empty() || Instant::now() > until {

@@ -103,13 +103,10 @@ impl Terminal {
     pub fn expect(&mut self, word: &str) -> String {
         let until = Instant::now() + Duration::from_secs(20);
         while !self.seen.contains(word) {
-            let why = if self.pull(until) {
+            if self.pull(until) {
                 continue;
-            } else if Instant::now() < until {
-                "it hung up"
-            } else {
-                "the time is over"
-            };
+            }
+            let why = if Instant::now() < until { "it hung up" } else { "the time is over" };
             panic!("no {word:?} on the terminal, but {:?}: {why}", self.seen);
         }
         std::mem::take(&mut self.seen)
